@@ -1,0 +1,1 @@
+"""Exact metrics of scores against labels."""

@@ -1,0 +1,1 @@
+"""Self-contained HTML, Markdown and JSON reports from one result object."""

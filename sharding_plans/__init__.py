@@ -1,0 +1,1 @@
+"""Which rank holds which piece of which table: hardware, strategies, planning, plan files, applying and comparing plans."""
