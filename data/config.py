@@ -117,7 +117,7 @@ class PrepareConfig:
     """Rows per Parquet part."""
     row_group_rows: int = 4096
     """Rows per Parquet row group: the unit that a training reader reads."""
-    block_mib: int = 8
+    block_mib: int = 4
     """Raw text handled at a time and thread, in MiB; memory grows with it."""
     num_threads: int = 2
     """Threads that parse, map and compress blocks."""
@@ -136,7 +136,7 @@ class PrepareConfig:
             )
         if not 0 <= self.max_bad_fraction < 1:
             raise ConfigError(
-                f"prepare.max_bad_fraction is {self.max_bad_fraction}; expected a fraction from 0 up to, but not, 1."
+                f"prepare.max_bad_fraction is {self.max_bad_fraction}; expected a fraction at least 0 and below 1."
             )
         self._check_table_sizes()
 
