@@ -1,0 +1,65 @@
+"""A file or a directory is complete or not there: written beside its place, flushed to disk, renamed."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import DataError
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """The path to write instead, a file or a directory of the caller's making; renamed to `path` when the block ends well.
+
+    When the block fails, what was written is removed and `path` is as before. A directory that is there is replaced.
+    DataError where the disk is full or a folder cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        _flush(partial)
+        _put_in_place(partial, path)
+    except OSError as error:
+        raise DataError(f"Writing {path} failed: {error}. Nothing was left behind.{_advice(path)}") from error
+    finally:
+        _remove(partial)
+
+
+def _flush(path: Path) -> None:
+    for item in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        descriptor = os.open(item, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _put_in_place(partial: Path, path: Path) -> None:
+    """Rename; a full directory cannot be renamed over, so the old one steps aside first and comes back on failure."""
+    if not path.is_dir():
+        partial.rename(path)
+        return
+    old = path.with_name(f"{path.name}.old-{os.getpid()}")
+    path.rename(old)
+    try:
+        partial.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _advice(path: Path) -> str:
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
+    free_mib = shutil.disk_usage(folder).free / 2**20
+    return f" {folder} has {free_mib:.0f} MiB free: make room, or choose another output."

@@ -1,0 +1,131 @@
+"""Criteo-format text with a planted click model, and beside it the true click probability of every row."""
+
+import contextlib
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from data.aside import written_aside
+from data.config import GenerateConfig
+from data.criteo import DENSE_NAMES, SPARSE_NAMES
+from data.errors import DataError
+from data.planted import PlantedModel, PlantedRows
+
+CHUNK_ROWS = 65_536
+TRUTH_SCHEMA = pa.schema([("row_id", pa.int64()), ("probability", pa.float64())])
+
+_TEXT_OPTIONS = pa_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
+_HEX_PAIRS = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype=np.uint16)
+
+
+@dataclass(frozen=True)
+class GeneratedFile:
+    """One written file of Criteo-format text and the Parquet file of its rows' true click probabilities."""
+
+    path: Path
+    truth_path: Path
+    num_rows: int
+
+
+def generate(config: GenerateConfig) -> list[GeneratedFile]:
+    """The files written: one, or one per day. The same settings give the same bytes.
+
+    Each day is a file of its own seed, so days can be made apart. DataError where the output cannot be written.
+    """
+    model = PlantedModel(config)
+    paths = _output_paths(config)
+    ends = [config.num_rows * (day + 1) // config.num_days for day in range(config.num_days)]
+    starts = [0, *ends[:-1]]
+    return [
+        _write_file(path, model, [config.seed, 2, day], end - start)
+        for day, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True))
+    ]
+
+
+def truth_path_of(raw_path: Path) -> Path:
+    """Where the true click probabilities of a raw file lie: `x.tsv.gz` and `x.tsv` have `x.truth.parquet` beside them."""
+    return raw_path.with_name(
+        f"{raw_path.name.removesuffix('.gz').removesuffix('.tsv').removesuffix('.txt')}.truth.parquet"
+    )
+
+
+def scramble(values: np.ndarray) -> np.ndarray:
+    """A bijection on uint32 (the finaliser of MurmurHash3): neighbouring numbers become unlike ids, no two the same."""
+    values = values.astype(np.uint32)
+    values ^= values >> np.uint32(16)
+    values *= np.uint32(0x85EBCA6B)
+    values ^= values >> np.uint32(13)
+    values *= np.uint32(0xC2B2AE35)
+    values ^= values >> np.uint32(16)
+    return values
+
+
+def _output_paths(config: GenerateConfig) -> list[Path]:
+    output = Path(config.output)
+    if config.num_days > 1:
+        return [output / f"day_{day}" for day in range(config.num_days)]
+    if output.is_dir():
+        raise DataError(
+            f"{output} is a folder; expected a file name such as {output / 'train.tsv.gz'} (or num_days above 1)."
+        )
+    return [output]
+
+
+def _write_file(path: Path, model: PlantedModel, seed: list[int], num_rows: int) -> GeneratedFile:
+    truth_path = truth_path_of(path)
+    with (
+        written_aside(truth_path) as truth_partial,
+        written_aside(path) as partial,
+        _open_text(partial, path.suffix == ".gz") as text,
+        pq.ParquetWriter(truth_partial, TRUTH_SCHEMA) as truth,
+    ):
+        for first_row, rows in _chunks(model, seed, num_rows):
+            pa_csv.write_csv(_text_table(rows), text, _TEXT_OPTIONS)
+            truth.write_table(_truth_table(first_row, rows))
+    return GeneratedFile(path, truth_path, num_rows)
+
+
+def _chunks(model: PlantedModel, seed: list[int], num_rows: int) -> Iterator[tuple[int, PlantedRows]]:
+    """First row number and rows of each chunk; a chunk's draws depend on (seed, chunk) alone."""
+    for chunk, first_row in enumerate(range(0, num_rows, CHUNK_ROWS)):
+        rng = np.random.default_rng([*seed, chunk])
+        yield first_row, model.draw(rng, min(CHUNK_ROWS, num_rows - first_row))
+
+
+@contextlib.contextmanager
+def _open_text(path: Path, is_gzip: bool) -> Iterator[BinaryIO]:
+    with path.open("wb") as file:
+        if not is_gzip:
+            yield file
+            return
+        # Neither name nor time in the header: the bytes depend on the contents alone.
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as compressed:
+            yield compressed  # pyright: ignore[reportReturnType]
+
+
+def _text_table(rows: PlantedRows) -> pa.Table:
+    integers = [pa.array(x, mask=m) for x, m in zip(rows.integers, rows.integer_missing, strict=True)]
+    ids = [_hex_ids(f, r, m) for f, (r, m) in enumerate(zip(rows.ranks, rows.rank_missing, strict=True))]
+    columns = [pa.array(rows.labels.view(np.int8)), *integers, *ids]
+    return pa.table(columns, names=["label", *DENSE_NAMES, *SPARSE_NAMES])
+
+
+def _hex_ids(feature: int, ranks: np.ndarray, missing: np.ndarray) -> pa.Array:
+    """The ids as strings of 8 hex digits. The feature is part of the scrambled number: features share no ids."""
+    ids = scramble(ranks + np.uint32(feature << 25))
+    digits = _HEX_PAIRS[ids.astype(">u4").view(np.uint8)]
+    offsets = np.arange(0, 8 * len(ids) + 1, 8, dtype=np.int32)
+    valid = pa.array(~missing).buffers()[1]
+    return pa.StringArray.from_buffers(len(ids), pa.py_buffer(offsets), pa.py_buffer(digits), valid)
+
+
+def _truth_table(first_row: int, rows: PlantedRows) -> pa.Table:
+    row_ids = np.arange(first_row, first_row + len(rows.labels), dtype=np.int64)
+    return pa.table([pa.array(row_ids), pa.array(rows.probabilities)], schema=TRUTH_SCHEMA)
