@@ -17,6 +17,7 @@ from data.config import GenerateConfig
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
 from data.errors import DataError
 from data.planted import PlantedModel, PlantedRows
+from data.truth import truth_path_of
 
 CHUNK_ROWS = 65_536
 TRUTH_SCHEMA = pa.schema([("row_id", pa.int64()), ("probability", pa.float64())])
@@ -47,13 +48,6 @@ def generate(config: GenerateConfig) -> list[GeneratedFile]:
         _write_file(path, model, [config.seed, 2, day], end - start)
         for day, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True))
     ]
-
-
-def truth_path_of(raw_path: Path) -> Path:
-    """Where the true click probabilities of a raw file lie: `x.tsv.gz` and `x.tsv` have `x.truth.parquet` beside them."""
-    return raw_path.with_name(
-        f"{raw_path.name.removesuffix('.gz').removesuffix('.tsv').removesuffix('.txt')}.truth.parquet"
-    )
 
 
 def scramble(values: np.ndarray) -> np.ndarray:
@@ -119,7 +113,7 @@ def _text_table(rows: PlantedRows) -> pa.Table:
 
 def _hex_ids(feature: int, ranks: np.ndarray, missing: np.ndarray) -> pa.Array:
     """The ids as strings of 8 hex digits. The feature is part of the scrambled number: features share no ids."""
-    ids = scramble(ranks + np.uint32(feature << 25))
+    ids = scramble(ranks + (1 + feature << 25))
     digits = _HEX_PAIRS[ids.astype(">u4").view(np.uint8)]
     offsets = np.arange(0, 8 * len(ids) + 1, 8, dtype=np.int32)
     valid = pa.array(~missing).buffers()[1]

@@ -1,0 +1,69 @@
+"""The true click probabilities that the generator wrote beside a raw file, read along with its lines."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+
+
+def truth_path_of(raw_path: Path) -> Path:
+    """Where the true click probabilities of a raw file lie: `x.tsv.gz` and `x.tsv` have `x.truth.parquet` beside them."""
+    stem = raw_path.name.removesuffix(".gz").removesuffix(".tsv").removesuffix(".txt")
+    return raw_path.with_name(f"{stem}.truth.parquet")
+
+
+class TruthCursor:
+    """Hands out the probabilities of consecutive lines of one raw file, holding one row group at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = pq.ParquetFile(path)
+            self._batches = self._file.iter_batches(columns=["row_id", "probability"])
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{path} cannot be read: {error}. Move it away, or generate it again.") from error
+        self._rest = np.empty(0)
+        self._num_read = 0
+
+    @classmethod
+    def beside(cls, raw_path: Path) -> "TruthCursor | None":
+        """A cursor where the raw file has probabilities beside it, else none."""
+        path = truth_path_of(raw_path)
+        return cls(path) if path.exists() else None
+
+    @property
+    def num_rows(self) -> int:
+        return self._file.metadata.num_rows
+
+    def take(self, num_lines: int) -> np.ndarray:
+        """Probabilities, float64, of the next `num_lines` lines. DataError where the file ends early or row ids jump."""
+        taken = [self._rest]
+        while sum(map(len, taken)) < num_lines:
+            taken.append(self._next_batch())
+        joined = np.concatenate(taken)
+        self._rest = joined[num_lines:]
+        return joined[:num_lines]
+
+    def close(self, num_lines: int) -> None:
+        """Check that the raw file had as many lines as there are probabilities."""
+        if num_lines != self.num_rows:
+            raise self._mismatch(f"the raw file has {num_lines} lines, it has {self.num_rows}")
+        self._file.close()
+
+    def _next_batch(self) -> np.ndarray:
+        batch = next(self._batches, None)
+        if batch is None:
+            raise self._mismatch(f"the raw file has more lines than its {self.num_rows}")
+        expected = np.arange(self._num_read, self._num_read + batch.num_rows)
+        if not np.array_equal(batch["row_id"].to_numpy(), expected):
+            raise self._mismatch(f"its row ids do not count up at row {self._num_read}")
+        self._num_read += batch.num_rows
+        return batch["probability"].to_numpy()
+
+    def _mismatch(self, what: str) -> DataError:
+        return DataError(
+            f"{self._path} does not belong to the raw file beside it: {what}. Move it away, or generate both again."
+        )
