@@ -1,0 +1,74 @@
+"""Many steps' worth of rows in a few arrays, and the batches cut out of them without copying.
+
+Legend: S steps of a block, B rows of a batch (on this rank), F sparse features.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
+
+from data.batch import Batch
+from data.schema import Schema
+
+
+class OneHotLayout:
+    """Everything of a KeyedJaggedTensor with one id per bag but its values: the same for all batches, so made once.
+
+    The tensors and lists are shared by all batches: TorchRec reads them and never writes to them.
+    """
+
+    def __init__(self, keys: Sequence[str], batch_size: int) -> None:
+        num_bags = len(keys) * batch_size
+        self._keys = list(keys)
+        self._stride = batch_size
+        self._lengths = torch.ones(num_bags, dtype=torch.int32)
+        self._offsets = torch.arange(num_bags + 1, dtype=torch.int32)
+        self._length_per_key = [batch_size] * len(keys)
+        self._offset_per_key = [batch_size * i for i in range(len(keys) + 1)]
+        self._index_per_key = {key: i for i, key in enumerate(keys)}
+
+    def with_values(self, values: torch.Tensor) -> KeyedJaggedTensor:
+        """The ids as a KeyedJaggedTensor; values: [F * B], feature by feature."""
+        return KeyedJaggedTensor(
+            keys=self._keys,
+            values=values,
+            lengths=self._lengths,
+            offsets=self._offsets,
+            stride=self._stride,
+            length_per_key=self._length_per_key,
+            offset_per_key=self._offset_per_key,
+            index_per_key=self._index_per_key,
+        )
+
+
+@dataclass(frozen=True)
+class OneHotBlock:
+    """S batches with one id per bag: `dense` [S, B, num_dense], `ids` [S, F, B], `labels` and `row_ids` [S, B]."""
+
+    dense: np.ndarray
+    ids: np.ndarray
+    labels: np.ndarray
+    row_ids: np.ndarray
+    layout: OneHotLayout
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from number `first` on; each is a set of views into the block."""
+        ids = torch.from_numpy(self.ids).flatten(1)
+        arrays = (torch.from_numpy(array) for array in (self.dense, self.labels, self.row_ids))
+        for dense, labels, row_ids, values in zip(*(array[first:].unbind(0) for array in (*arrays, ids)), strict=True):
+            yield Batch(dense, self.layout.with_values(values), labels, row_ids)
+
+
+def empty_one_hot_block(schema: Schema, num_steps: int, layout: OneHotLayout, batch_size: int) -> OneHotBlock:
+    """A block whose arrays are yet to be filled. Ids are int32 unless a table has more rows than int32 can number."""
+    widest = max(feature.num_embeddings for feature in schema.sparse)
+    return OneHotBlock(
+        dense=np.empty((num_steps, batch_size, len(schema.dense)), np.float32),
+        ids=np.empty((num_steps, len(schema.sparse), batch_size), np.int32 if widest <= 2**31 else np.int64),
+        labels=np.empty((num_steps, batch_size), np.float32),
+        row_ids=np.empty((num_steps, batch_size), np.int64),
+        layout=layout,
+    )

@@ -1,0 +1,142 @@
+"""Which rows of a split make up global step k: a function of (rows, seed, global batch size) alone, never of the ranks.
+
+The rows of a split form a ring that each epoch enters elsewhere. It is cut into L equal lanes, each lane into windows, each
+window is shuffled, and every step takes the same number of rows from every lane:
+
+    ring      |- lane 0 ---------------|- lane 1 ---------------|- ... -|- lane L-1 -------------|-left over-|
+    lane      |- window 0 -|- window 1 -|- ... |
+    step k     rows k*b .. (k+1)*b - 1 of every shuffled lane
+
+A rank owns lanes_per_rank neighbouring lanes and so reads its share of the rows only. Everything follows from the step number:
+resuming is arithmetic. Fewer than 2 * B rows are left out of an epoch, others in each epoch.
+
+Legend: N rows of the split, B global batch size, L lanes, n rows of a lane, b = B / L rows of a lane per step.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from data.counter import counters, derive_key, derive_keys, mix
+from data.errors import ConfigError
+
+MAX_LANES = 240
+DEFAULT_WINDOW_ROWS = 65_536
+_RING, _SHUFFLE = 0, 1
+
+
+class Position(NamedTuple):
+    """Where a global step lies: its epoch, the window in that epoch, the step in that window."""
+
+    epoch: int
+    window: int
+    step_in_window: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOrder:
+    """The order of a split's rows. `window_rows` is how many rows, over all lanes, are shuffled together."""
+
+    num_rows: int
+    global_batch_size: int
+    seed: int
+    window_rows: int = DEFAULT_WINDOW_ROWS
+
+    @cached_property
+    def num_lanes(self) -> int:
+        return num_lanes(self.global_batch_size)
+
+    @cached_property
+    def lane_rows(self) -> int:
+        """n: rows in a lane."""
+        return self.num_rows // self.num_lanes
+
+    @cached_property
+    def lane_step_rows(self) -> int:
+        """b: rows that a step takes from a lane."""
+        return self.global_batch_size // self.num_lanes
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        return self.num_rows // self.global_batch_size
+
+    @cached_property
+    def steps_per_window(self) -> int:
+        """Windows hold whole steps, at least one; about `window_rows` rows over all lanes."""
+        return max(1, self.window_rows // self.global_batch_size)
+
+    @cached_property
+    def num_windows(self) -> int:
+        """Windows of an epoch that steps draw from."""
+        return -(-self.steps_per_epoch // self.steps_per_window)
+
+    def locate(self, step: int) -> Position:
+        """Where global step `step` lies; needs at least one step per epoch."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        return Position(epoch, *divmod(step_in_epoch, self.steps_per_window))
+
+    def window_span(self, window: int) -> tuple[int, int]:
+        """First row and number of rows of a window, counted from the start of any lane. The last window takes what is left."""
+        size = self.steps_per_window * self.lane_step_rows
+        start = window * size
+        return start, (self.lane_rows - start if window == self.num_windows - 1 else size)
+
+    def steps_in_window(self, window: int) -> int:
+        return min(self.steps_per_window, self.steps_per_epoch - window * self.steps_per_window)
+
+    def lane_start(self, epoch: int, lane: int) -> int:
+        """Row of the split at which a lane begins in this epoch; rows go on from 0 behind the split's last."""
+        offset = derive_key(self.seed, _RING, epoch) % self.num_rows
+        return (offset + lane * self.lane_rows) % self.num_rows
+
+    def shuffle(self, epoch: int, window: int, lanes: range) -> np.ndarray:
+        """For each step of the window and each lane, the b places inside the window to take; int64 [steps, lanes, b].
+
+        Sorting hashes shuffles evenly; a place is kept in the low bits of its hash, so no two can tie.
+        """
+        size = self.window_span(window)[1]
+        low_bits = np.uint64((1 << (size - 1).bit_length()) - 1)
+        lane_keys = derive_keys(derive_key(self.seed, _SHUFFLE, epoch, window), np.arange(lanes.start, lanes.stop))
+        places = np.arange(size, dtype=np.uint64)
+        hashes = mix(counters(places)[None, :] + lane_keys[:, None])
+        hashes &= ~low_bits
+        hashes |= places
+        hashes.sort(axis=1)
+        steps = self.steps_in_window(window)
+        taken = (hashes[:, : steps * self.lane_step_rows] & low_bits).astype(np.int64)
+        return taken.reshape(len(lanes), steps, self.lane_step_rows).transpose(1, 0, 2)
+
+    def step_rows(self, step: int) -> np.ndarray:
+        """Row numbers within the split of one global step, lane by lane; int64 [L, b]. The reader works window by window."""
+        epoch, window, step_in_window = self.locate(step)
+        places = self.shuffle(epoch, window, range(self.num_lanes))[step_in_window]
+        starts = np.array([self.lane_start(epoch, lane) for lane in range(self.num_lanes)])
+        return (starts[:, None] + self.window_span(window)[0] + places) % self.num_rows
+
+
+def num_lanes(global_batch_size: int) -> int:
+    """L: the largest divisor of the global batch size up to MAX_LANES. 240 has many divisors, as have powers of two."""
+    return max(lanes for lanes in range(1, min(global_batch_size, MAX_LANES) + 1) if global_batch_size % lanes == 0)
+
+
+def usable_ranks(global_batch_size: int) -> list[int]:
+    """The numbers of ranks that can share this global batch: the divisors of its lanes."""
+    lanes = num_lanes(global_batch_size)
+    return [ranks for ranks in range(1, lanes + 1) if lanes % ranks == 0]
+
+
+def check_ranks(global_batch_size: int, rank: int, num_ranks: int) -> None:
+    """Raise ConfigError unless `num_ranks` ranks can share the global batch evenly and `rank` is one of them."""
+    if global_batch_size < 1:
+        raise ConfigError(f"The global batch size is {global_batch_size}; expected at least 1 row.")
+    usable = usable_ranks(global_batch_size)
+    if num_ranks not in usable:
+        raise ConfigError(
+            f"A global batch of {global_batch_size} rows cannot be shared by {num_ranks} ranks: its rows come from"
+            f" {num_lanes(global_batch_size)} lanes, and every rank needs the same number of them."
+            f" Use {', '.join(map(str, usable))} ranks, or another global batch size."
+        )
+    if not 0 <= rank < num_ranks:
+        raise ConfigError(f"Rank {rank} does not exist among {num_ranks} ranks; expected 0 to {num_ranks - 1}.")

@@ -1,0 +1,247 @@
+"""Prepared rows as batches: shuffled and resumable for training, in row order and complete for evaluation.
+
+Legend: R ranks, B rows of the global batch, b rows that a step takes from a lane (data/order.py).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data.batch import PADDING_ROW_ID, Batch
+from data.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block
+from data.errors import ConfigError, DataError
+from data.order import DEFAULT_WINDOW_ROWS, SampleOrder, check_ranks
+from data.prefetch import Prefetched
+from data.row_groups import DecodedGroups, Piece, StoredSplit
+from data.schema import Schema, SparseFeature
+
+DEFAULT_PREFETCH = 2
+_LABEL, _ROW_ID = "label", "row_id"
+
+
+class TrainReader:
+    """This rank's batches of B / R rows, from global step `start_step` on; iterating again starts there again.
+
+    The rows of a global step are the same for every number of ranks, and the step number is the whole state: a reader made with
+    start_step=k goes on exactly where one stopped after k steps. Up to `prefetch` blocks of about `window_rows` / R rows are
+    ready ahead. ConfigError: R does not divide the lanes, or the split holds less than one global batch. DataError: see
+    StoredSplit; also an id outside its table.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        split: str = "train",
+        global_batch_size: int,
+        seed: int,
+        rank: int,
+        num_ranks: int,
+        num_epochs: int,
+        start_step: int = 0,
+        window_rows: int = DEFAULT_WINDOW_ROWS,
+        prefetch: int = DEFAULT_PREFETCH,
+    ) -> None:
+        check_ranks(global_batch_size, rank, num_ranks)
+        self._stored = StoredSplit(directory, split)
+        check_one_batch(self._stored.num_rows, global_batch_size, f"split {split!r} of {directory}")
+        self._order = SampleOrder(
+            num_rows=self._stored.num_rows, global_batch_size=global_batch_size, seed=seed, window_rows=window_rows
+        )
+        lanes_per_rank = self._order.num_lanes // num_ranks
+        self._lanes = range(rank * lanes_per_rank, (rank + 1) * lanes_per_rank)
+        self._batch_size = global_batch_size // num_ranks
+        self._layout = OneHotLayout(self.schema.sparse_names, self._batch_size)
+        self._num_epochs, self._start_step, self._prefetch = num_epochs, start_step, prefetch
+
+    @property
+    def schema(self) -> Schema:
+        return self._stored.schema
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global steps in one pass over the split."""
+        return self._order.steps_per_epoch
+
+    @property
+    def num_steps(self) -> int:
+        """Global steps in all epochs, those before `start_step` included."""
+        return self._num_epochs * self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        step_in_window = self._order.locate(self._start_step).step_in_window
+        return _batches(Prefetched(self._blocks(), self._prefetch), first=step_in_window)
+
+    def _blocks(self) -> Iterator[OneHotBlock]:
+        groups = DecodedGroups(self._stored, _columns(self.schema))
+        first_epoch, first_window, _ = self._order.locate(self._start_step)
+        for epoch in range(first_epoch, self._num_epochs):
+            for window in range(first_window, self._order.num_windows):
+                yield self._window_block(groups, epoch, window)
+            first_window = 0
+
+    def _window_block(self, groups: DecodedGroups, epoch: int, window: int) -> OneHotBlock:
+        start, size = self._order.window_span(window)
+        pieces = self._lane_pieces(epoch, start, size)
+        places = self._order.shuffle(epoch, window, self._lanes)
+        places += (np.arange(len(self._lanes)) * size)[:, None]
+        places = places.reshape(-1, self._batch_size)
+        block = _read_block(
+            groups, pieces, self._stored, self._layout, lambda column, fill: column[places], places.shape
+        )
+        # The row group in which a lane goes on is decoded once for all of the windows that it covers.
+        is_last = window == self._order.num_windows - 1
+        groups.keep_only([] if is_last else self._lane_pieces(epoch, start + size, 1))
+        return block
+
+    def _lane_pieces(self, epoch: int, start: int, num_rows: int) -> list[Piece]:
+        lane_starts = (self._order.lane_start(epoch, lane) for lane in self._lanes)
+        return [piece for lane_start in lane_starts for piece in self._stored.pieces(lane_start + start, num_rows)]
+
+
+class EvalReader:
+    """This rank's rows of a split, each once, in row order, as batches of exactly B / R rows.
+
+    Rank r gets rows r * N // R up to (r + 1) * N // R. Every rank takes the same number of steps, at least one; what is
+    lacking is filled up with rows of label 0, ids 0 and row id PADDING_ROW_ID. A split of no rows gives one step of padding.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        split: str,
+        global_batch_size: int,
+        rank: int,
+        num_ranks: int,
+        prefetch: int = DEFAULT_PREFETCH,
+    ) -> None:
+        self._batch_size = eval_batch_size(global_batch_size, rank, num_ranks)
+        self._stored = StoredSplit(directory, split)
+        self._rows, self.num_steps = eval_share(self._stored.num_rows, self._batch_size, rank, num_ranks)
+        self._layout = OneHotLayout(self.schema.sparse_names, self._batch_size)
+        self._prefetch = prefetch
+
+    @property
+    def schema(self) -> Schema:
+        return self._stored.schema
+
+    def __iter__(self) -> Iterator[Batch]:
+        return _batches(Prefetched(self._blocks(), self._prefetch), first=0)
+
+    def _blocks(self) -> Iterator[OneHotBlock]:
+        groups = DecodedGroups(self._stored, _columns(self.schema))
+        steps_per_block = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
+        for first_step in range(0, self.num_steps, steps_per_block):
+            num_steps = min(steps_per_block, self.num_steps - first_step)
+            yield self._span_block(groups, first_step, num_steps)
+
+    def _span_block(self, groups: DecodedGroups, first_step: int, num_steps: int) -> OneHotBlock:
+        start = self._rows.start + first_step * self._batch_size
+        num_rows = max(0, min(num_steps * self._batch_size, self._rows.stop - start))
+        pieces = self._stored.pieces(start, num_rows)
+        shape = (num_steps, self._batch_size)
+        block = _read_block(
+            groups, pieces, self._stored, self._layout, lambda column, fill: _padded(column, fill, shape), shape
+        )
+        groups.keep_only(pieces[-1:])
+        return block
+
+
+def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> pa.Table:
+    """Whole columns of a split, in row order; a column that no part has is left out. Meant for a few columns: all in memory."""
+    stored = StoredSplit(directory, split)
+    tables = []
+    for part, path in enumerate(stored.paths):
+        with stored.open_part(part) as file:
+            present = [name for name in columns if name in file.schema_arrow.names]
+            try:
+                tables.append(file.read(columns=present))
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"{path} cannot be read: {error}. Prepare the dataset again (force=true).") from error
+    return pa.concat_tables(tables) if tables else pa.table({})
+
+
+def check_one_batch(num_rows: int, global_batch_size: int, where: str) -> None:
+    """Raise ConfigError where there is less than one global batch to train on."""
+    if num_rows < global_batch_size:
+        raise ConfigError(
+            f"The {where} has {num_rows} rows, the global batch {global_batch_size}: not one step of training fits."
+            " Lower the global batch size, or bring more rows."
+        )
+
+
+def eval_batch_size(global_batch_size: int, rank: int, num_ranks: int) -> int:
+    """Rows per rank and step of an evaluation. ConfigError where the ranks cannot share the global batch evenly."""
+    if global_batch_size < 1 or global_batch_size % num_ranks:
+        raise ConfigError(
+            f"A global batch of {global_batch_size} rows cannot be shared evenly by {num_ranks} ranks."
+            f" Use a multiple of {num_ranks}."
+        )
+    if not 0 <= rank < num_ranks:
+        raise ConfigError(f"Rank {rank} does not exist among {num_ranks} ranks; expected 0 to {num_ranks - 1}.")
+    return global_batch_size // num_ranks
+
+
+def eval_share(num_rows: int, batch_size: int, rank: int, num_ranks: int) -> tuple[range, int]:
+    """The rows of this rank, and the steps that every rank takes: those of the rank with most rows, at least one."""
+    rows = range(rank * num_rows // num_ranks, (rank + 1) * num_rows // num_ranks)
+    most = -(-num_rows // num_ranks)
+    return rows, max(1, -(-most // batch_size))
+
+
+def _batches(blocks: Prefetched, first: int) -> Iterator[Batch]:
+    try:
+        for block in blocks:
+            yield from block.batches(first)
+            first = 0
+    finally:
+        blocks.close()
+
+
+def _columns(schema: Schema) -> list[str]:
+    return [_ROW_ID, _LABEL, *schema.dense, *schema.sparse_names]
+
+
+def _read_block(
+    groups: DecodedGroups,
+    pieces: Sequence[Piece],
+    stored: StoredSplit,
+    layout: OneHotLayout,
+    arrange: Callable[[np.ndarray, int], np.ndarray],
+    shape: tuple[int, ...],
+) -> OneHotBlock:
+    """Rows of the pieces as a block of `shape` = (steps, rows per step); `arrange` brings a column into that shape."""
+    schema = stored.schema
+    groups.load(pieces)
+    block = empty_one_hot_block(schema, shape[0], layout, shape[1])
+    for i, name in enumerate(schema.dense):
+        block.dense[:, :, i] = arrange(groups.column(name, pieces), 0)
+    for i, feature in enumerate(schema.sparse):
+        ids = groups.column(feature.name, pieces)
+        if ids.size and (ids.min() < 0 or ids.max() >= feature.num_embeddings):
+            raise _outside_table(ids, feature, groups.column(_ROW_ID, pieces), pieces, stored)
+        block.ids[:, i] = arrange(ids, 0)
+    block.labels[:] = arrange(groups.column(_LABEL, pieces), 0)
+    block.row_ids[:] = arrange(groups.column(_ROW_ID, pieces), PADDING_ROW_ID)
+    return block
+
+
+def _padded(column: np.ndarray, fill: int, shape: tuple[int, int]) -> np.ndarray:
+    missing = shape[0] * shape[1] - len(column)
+    return np.concatenate([column, np.full(missing, fill, column.dtype)]).reshape(shape)
+
+
+def _outside_table(
+    ids: np.ndarray, feature: SparseFeature, row_ids: np.ndarray, pieces: Sequence[Piece], stored: StoredSplit
+) -> DataError:
+    place = int(np.argmax((ids < 0) | (ids >= feature.num_embeddings)))
+    ends = np.cumsum([piece.end - piece.begin for piece in pieces])
+    path = stored.paths[pieces[int(np.searchsorted(ends, place, side="right"))].part]
+    return DataError(
+        f"Id {ids[place]} of feature {feature.name!r} is outside its table of {feature.num_embeddings} rows"
+        f" (row id {row_ids[place]} in {path}). Expected 0 to {feature.num_embeddings - 1}: the part does not belong to the"
+        " manifest beside it. Prepare the dataset again (force=true)."
+    )
