@@ -1,9 +1,5 @@
 """From tables and ranks to a plan with its costs: TorchRec's planner, made deterministic and quiet."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -25,6 +21,7 @@ from torchrec.distributed.planner.types import (
 from torchrec.distributed.types import ModuleSharder, ShardingPlan
 
 from data.errors import PlanError
+from sharding_plans.quiet import quiet_torchrec
 from sharding_plans.topology import live_topology
 from sharding_plans.types import SHARDING_TYPES
 
@@ -132,7 +129,7 @@ def _plan_or_reason(
     planner: EmbeddingShardingPlanner, module: nn.Module, sharders: list[ModuleSharder[Any]], topology: Topology
 ) -> ShardingPlan:
     try:
-        with _quiet_planner():
+        with quiet_torchrec():
             return planner.plan(module, sharders)
     except (PlannerError, RuntimeError, ValueError, ZeroDivisionError) as error:
         where = f"{topology.world_size} {topology.compute_device} rank{'s' if topology.world_size > 1 else ''}"
@@ -143,29 +140,3 @@ def _readable(error: Exception) -> str:
     """The planner's own words, without blank lines and with one kind of indentation."""
     lines = [line.replace("\t", "  ").rstrip() for line in str(error).splitlines()]
     return "\n".join(line for line in lines if line.strip()) or type(error).__name__
-
-
-@contextmanager
-def _quiet_planner() -> Iterator[None]:
-    """No warnings that the user can do nothing about, and no handler left on the root logger.
-
-    TorchRec logs "Sharding spec not found" on the root logger for every data-parallel table, which also installs a default
-    handler there, and repeats each reason for a failure that its exception already gives.
-    """
-    root, library, handler = logging.getLogger(), logging.getLogger("torchrec"), logging.NullHandler()
-    level = library.level
-    root.addHandler(handler)
-    root.addFilter(_is_not_planner_noise)
-    library.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        library.setLevel(level)
-        root.removeFilter(_is_not_planner_noise)
-        root.removeHandler(handler)
-
-
-def _is_not_planner_noise(record: logging.LogRecord) -> bool:
-    return record.module != "planners"

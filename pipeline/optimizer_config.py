@@ -1,0 +1,110 @@
+"""Settings of optimizers and learning rates. Light: the command line reads this before anything heavy is imported."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from data.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseOptimizerConfig:
+    """How embedding tables are updated: inside the backward pass, by FBGEMM's fused kernels."""
+
+    algorithm: Literal["sgd", "adagrad", "row_wise_adagrad", "adam"] = "row_wise_adagrad"
+    """`row_wise_adagrad` keeps one accumulator per row, `adagrad` one per weight; `adam` runs on CUDA only."""
+    lr: float = 0.02
+    """Learning rate, before the schedule."""
+    eps: float = 1e-8
+    """Added to the denominator of Adagrad and Adam."""
+    initial_accumulator: float = 0.0
+    """What the accumulators of Adagrad start from."""
+    momentum: float = 0.0
+    """Only 0: FBGEMM's fused kernels ignore momentum, so any other value is refused."""
+    weight_decay: float = 0.0
+    """Decay of the rows that a batch touches; `row_wise_adagrad` and `adam` on CUDA only, refused where it would be ignored."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative("optimizer.sparse.lr", self.lr)
+        _check_positive("optimizer.sparse.eps", self.eps)
+        for name in ("initial_accumulator", "momentum", "weight_decay"):
+            _check_not_negative(f"optimizer.sparse.{name}", getattr(self, name))
+        if self.initial_accumulator and self.algorithm not in ("adagrad", "row_wise_adagrad"):
+            raise ConfigError(
+                f"optimizer.sparse.initial_accumulator is {self.initial_accumulator}, but {self.algorithm} has no accumulator."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseOptimizerConfig:
+    """How everything but the embedding tables is updated."""
+
+    algorithm: Literal["sgd", "adagrad", "adam", "adamw"] = "adam"
+    """`adam` decays weights through the gradient, `adamw` beside it."""
+    lr: float = 1e-3
+    """Learning rate, before the schedule."""
+    eps: float = 1e-8
+    """Added to the denominator of Adagrad and Adam."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates of the two moments."""
+    momentum: float = 0.0
+    """Momentum (`sgd` only)."""
+    weight_decay: float = 0.0
+    """Weight decay."""
+    initial_accumulator: float = 0.0
+    """What the accumulators of Adagrad start from."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative("optimizer.dense.lr", self.lr)
+        _check_positive("optimizer.dense.eps", self.eps)
+        for name in ("momentum", "weight_decay", "initial_accumulator"):
+            _check_not_negative(f"optimizer.dense.{name}", getattr(self, name))
+        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ConfigError(f"optimizer.dense.betas is {list(self.betas)}; expected two rates from 0 to below 1.")
+        if self.momentum and self.algorithm != "sgd":
+            raise ConfigError(
+                f"optimizer.dense.momentum is {self.momentum}, but {self.algorithm} has none; set it to 0, or take sgd."
+            )
+        if self.initial_accumulator and self.algorithm != "adagrad":
+            raise ConfigError(
+                f"optimizer.dense.initial_accumulator is {self.initial_accumulator}, but {self.algorithm} has no accumulator."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How learning rates move: linear warm-up, hold, quadratic decay down to 1e-7, as the DLRM reference does."""
+
+    warmup_steps: int = 0
+    """Steps of the warm-up: step k of w runs at k/w of the learning rate."""
+    decay_start_step: int | None = None
+    """Step at which the decay starts; none: no decay."""
+    decay_steps: int = 0
+    """Steps from the start of the decay to its floor."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0:
+            raise ConfigError(f"schedule.warmup_steps is {self.warmup_steps}; it must be 0 or more.")
+        if self.decay_start_step is None:
+            if self.decay_steps:
+                raise ConfigError(
+                    f"schedule.decay_steps is {self.decay_steps} without a schedule.decay_start_step: set both, or neither."
+                )
+            return
+        if self.decay_steps < 1:
+            raise ConfigError(f"schedule.decay_steps is {self.decay_steps}; a decay takes at least 1 step.")
+        if self.decay_start_step < self.warmup_steps:
+            raise ConfigError(
+                f"schedule.decay_start_step is {self.decay_start_step} but the warm-up lasts {self.warmup_steps} steps: the "
+                "decay must not start before the warm-up ends."
+            )
+
+
+def _check_not_negative(key: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"{key} is {value}; it must be 0 or more.")
+
+
+def _check_positive(key: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{key} is {value}; it must be above 0.")

@@ -1,0 +1,152 @@
+"""From settings to optimizers: fused ones inside the tables' backward pass, dense ones beside, all in one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed._shard.sharded_tensor.api import ShardedTensor
+from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
+from torchrec.distributed import DistributedModelParallel
+from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
+from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
+
+from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
+from pipeline.table_optimizer import TableOptimizer
+from sharding_plans.apply import table_configs, trained_parameters
+from sharding_plans.guards import check_fused_optimizer
+
+_FUSED = {
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "row_wise_adagrad": RowWiseAdagrad,
+    "adam": torch.optim.Adam,
+}
+
+
+def attach_sparse_optimizer(module: nn.Module, config: SparseOptimizerConfig, device: str = "cpu") -> None:
+    """Mark the module's tables for FBGEMM's fused optimizer; do it before planning, whose estimates count its state.
+
+    `device` is "cpu" or "cuda". Raises ConfigError for what the device's kernels lack or would silently ignore.
+    """
+    check_fused_optimizer(config.algorithm, device, momentum=config.momentum, weight_decay=config.weight_decay)
+    weights = dict(module.named_parameters())
+    for name, _ in table_configs(module):
+        # A dict of its own for each table: TorchRec writes into it.
+        _apply_optimizer_in_backward(_FUSED[config.algorithm], [weights[name]], _fused_settings(config))
+
+
+def build_optimizer(
+    model: DistributedModelParallel, sparse: SparseOptimizerConfig, dense: DenseOptimizerConfig
+) -> "ShardedOptimizer":
+    """One optimizer over all parameters of a sharded model, its state in place, so that a checkpoint can be read into it.
+
+    Its parts are the fused optimizer; data-parallel tables under the same algorithm, which the fused one does not reach;
+    and the dense part. Call `zero_grad` before each backward pass: that is what hands learning rates to the fused kernels.
+    """
+    parameters = trained_parameters(model)
+    _fill_accumulators(parameters.fused, sparse.initial_accumulator)
+    parts = [parameters.fused]
+    if parameters.data_parallel:
+        parts.append(_table_optimizer(parameters.data_parallel, sparse))
+    if parameters.dense:
+        parts.append(_dense_optimizer(parameters.dense, dense))
+    optimizer = ShardedOptimizer(parts, num_sparse_parts=len(parts) - bool(parameters.dense))
+    for group in optimizer.sparse_groups:
+        group["lr"] = sparse.lr  # the kernels give it back rounded to float32
+    return optimizer
+
+
+class ShardedOptimizer(CombinedOptimizer):
+    """Fused, data-parallel and dense optimizers as one; state is keyed by parameter name, the same under every plan.
+
+    Parameters without state (SGD) are left out of the state dict: torch.distributed.checkpoint keeps only rank 0's empty
+    entries, and a rank that holds other tables would miss them.
+    """
+
+    def __init__(self, parts: list[KeyedOptimizer], num_sparse_parts: int) -> None:
+        super().__init__(list(parts))
+        self._num_sparse_parts = num_sparse_parts
+
+    @property
+    def sparse_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of all tables, fused and data-parallel."""
+        return [group for _, part in self.optimizers[: self._num_sparse_parts] for group in part.param_groups]  # pyright: ignore[reportReturnType]
+
+    @property
+    def dense_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups of the dense part."""
+        return [group for _, part in self.optimizers[self._num_sparse_parts :] for group in part.param_groups]  # pyright: ignore[reportReturnType]
+
+    def state_dict(self) -> dict[str, Any]:
+        state = super().state_dict()
+        return {**state, "state": {name: entries for name, entries in state["state"].items() if entries}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        empty = {name: {} for name, entries in super().state_dict()["state"].items() if not entries}
+        super().load_state_dict({**state_dict, "state": {**empty, **state_dict["state"]}})
+
+
+def _fused_settings(config: SparseOptimizerConfig) -> dict[str, Any]:
+    """Settings by FBGEMM's names; eps always, since its default (1e-8) is not torch's (1e-10)."""
+    settings: dict[str, Any] = {"lr": config.lr}
+    if config.algorithm != "sgd":
+        settings["eps"] = config.eps
+    if config.weight_decay:
+        settings["weight_decay"] = config.weight_decay
+    return settings
+
+
+def _fill_accumulators(fused: KeyedOptimizer, value: float) -> None:
+    if not value:
+        return
+    for entries in fused.state.values():
+        for accumulator in entries.values():
+            pieces = accumulator.local_shards() if isinstance(accumulator, ShardedTensor) else []
+            for piece in pieces:
+                piece.tensor.fill_(value)
+
+
+def _table_optimizer(tables: dict[str, nn.Parameter], config: SparseOptimizerConfig) -> KeyedOptimizer:
+    assert config.algorithm != "adam", "data-parallel tables are refused with Adam before planning"
+    by_table = {name.split(".")[-2]: parameter for name, parameter in tables.items()}
+    optimizer = TableOptimizer(
+        by_table, config.algorithm, lr=config.lr, eps=config.eps, initial_accumulator=config.initial_accumulator
+    )
+    return KeyedOptimizerWrapper(tables, lambda _: optimizer)
+
+
+def _dense_optimizer(parameters: dict[str, nn.Parameter], config: DenseOptimizerConfig) -> KeyedOptimizer:
+    keyed = KeyedOptimizerWrapper(parameters, lambda params: _dense(list(params), config))  # pyright: ignore[reportArgumentType]
+    _initialise_state(keyed)
+    return keyed
+
+
+def _dense(parameters: list[nn.Parameter], config: DenseOptimizerConfig) -> torch.optim.Optimizer:
+    lr, decay = config.lr, config.weight_decay
+    if config.algorithm == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=decay)
+    if config.algorithm == "adagrad":
+        initial = config.initial_accumulator
+        return torch.optim.Adagrad(
+            parameters, lr=lr, eps=config.eps, weight_decay=decay, initial_accumulator_value=initial
+        )
+    adam = torch.optim.Adam if config.algorithm == "adam" else torch.optim.AdamW
+    return adam(parameters, lr=lr, eps=config.eps, betas=config.betas, weight_decay=decay)
+
+
+def _initialise_state(keyed: KeyedOptimizer) -> None:
+    """Make the lazy state of torch's optimizers exist, so that a checkpoint is read into it and not past it.
+
+    TorchRec does it by a step on zero gradients. That step must neither decay weights nor count.
+    """
+    kept = [(group["lr"], group["weight_decay"]) for group in keyed.param_groups]
+    for group in keyed.param_groups:
+        group.update(lr=0.0, weight_decay=0.0)  # pyright: ignore[reportAttributeAccessIssue]
+    keyed.init_state()
+    for group, (lr, decay) in zip(keyed.param_groups, kept, strict=True):
+        group.update(lr=lr, weight_decay=decay)  # pyright: ignore[reportAttributeAccessIssue]
+    for entries in keyed.state.values():
+        if "step" in entries:
+            entries["step"].zero_()
+    keyed.zero_grad(set_to_none=True)

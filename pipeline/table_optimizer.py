@@ -1,0 +1,57 @@
+"""The fused kernels' algorithms for tables with dense gradients: data-parallel tables, which the kernels do not reach."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class TableOptimizer(torch.optim.Optimizer):
+    """SGD, Adagrad or row-wise Adagrad on whole tables, step for step what FBGEMM's fused kernels do to shards.
+
+    Adagrad (Duchi et al. 2011): m += g**2, w -= lr * g / (sqrt(m) + eps). Row-wise: m += mean(g**2) over the row, one m per
+    row. State is named and shaped as the fused optimizers' (`<table>.momentum1`, float32 [rows, D] or [rows]), so that a
+    checkpoint moves between data-parallel and sharded tables. `tables` maps table names to parameters.
+    """
+
+    def __init__(
+        self,
+        tables: dict[str, nn.Parameter],
+        algorithm: Literal["sgd", "adagrad", "row_wise_adagrad"],
+        *,
+        lr: float,
+        eps: float,
+        initial_accumulator: float = 0.0,
+    ) -> None:
+        super().__init__(list(tables.values()), {"lr": lr, "eps": eps})
+        self._algorithm = algorithm
+        self._keys = {table: f"{name}.momentum1" for name, table in tables.items()}
+        if algorithm == "sgd":
+            return
+        for table in tables.values():
+            shape = table.shape if algorithm == "adagrad" else table.shape[:1]
+            self.state[table][self._keys[table]] = table.new_full(shape, initial_accumulator, requires_grad=False)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Update every table that has a gradient; the loss, where a closure computes it."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    self._update(table, table.grad, group)
+        return loss
+
+    def _update(self, table: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        if self._algorithm == "sgd":
+            table.add_(gradient, alpha=-group["lr"])
+            return
+        accumulator = self.state[table][self._keys[table]]
+        if self._algorithm == "adagrad":
+            accumulator.addcmul_(gradient, gradient)
+            denominator = accumulator.sqrt().add_(group["eps"])
+        else:
+            accumulator.add_(gradient.square().mean(dim=1))
+            denominator = accumulator.sqrt().add_(group["eps"]).unsqueeze(1)
+        table.addcdiv_(gradient, denominator, value=-group["lr"])
