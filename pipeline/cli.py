@@ -1,0 +1,173 @@
+"""The command line: `shardline <job> --config a.yaml --any.key value`.
+
+Jobs are listed in one registry. A job's settings come from a light module, so that help, typos and wrong settings answer at
+once; the module that does the work is imported only when its job runs.
+"""
+
+import argparse
+import difflib
+import inspect
+import os
+import re
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from data.errors import ShardlineError
+from pipeline.launch import is_rank, report_user_mistake
+
+DESCRIPTION = "Planned sharded training, exact AUC evaluation and sharding-plan comparison on TorchRec."
+EXIT_USER_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One subcommand: `config` is "module:Class" of its settings, `module` has `run(config) -> int`."""
+
+    name: str
+    help: str
+    config: str
+    module: str
+    positionals: tuple[tuple[str, str], ...] = ()
+    """Settings given by position, each with its nargs: "1" for one value, "+" for one or more."""
+
+
+JOBS = (
+    Job(
+        name="generate",
+        help="write Criteo-like rows with a planted click model, and the best AUC possible on them",
+        config="data.config:GenerateConfig",
+        module="pipeline.jobs.generate",
+        positionals=(("kind", "1"),),
+    ),
+    Job(
+        name="prepare",
+        help="turn raw Criteo text into id maps, Parquet parts and a manifest",
+        config="data.config:PrepareConfig",
+        module="pipeline.jobs.prepare",
+    ),
+    Job(
+        name="train",
+        help="plan, shard and train a ranker; evaluate it; write its report",
+        config="pipeline.config:TrainConfig",
+        module="pipeline.jobs.train",
+    ),
+    Job(
+        name="evaluate",
+        help="exact AUC and the other metrics of a checkpoint",
+        config="pipeline.config:EvaluateConfig",
+        module="pipeline.jobs.evaluate",
+        positionals=(("checkpoint", "1"),),
+    ),
+    Job(
+        name="doctor",
+        help="say whether this installation is sound, and how to mend it",
+        config="pipeline.doctor_config:DoctorConfig",
+        module="pipeline.jobs.doctor",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one job; the exit code is the job's, 2 for a mistake the user can mend, 130 after Ctrl-C."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(argv)
+    except argparse.ArgumentError as error:
+        print(f"shardline: {_explain(error, argv)}", file=sys.stderr)
+        return EXIT_USER_MISTAKE
+    except ShardlineError as error:
+        report_user_mistake(error)
+        return EXIT_USER_MISTAKE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("shardline: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def build_parser(only: str | None = None) -> ArgumentParser:
+    """The parser of all jobs; with `only`, the other jobs are named but their settings are not loaded."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog="shardline", description=DESCRIPTION, exit_on_error=False)
+    jobs = parser.add_subcommands(dest="job", required=True, metavar="job", title="jobs")
+    for job in JOBS:
+        loaded = only is None or only == job.name
+        jobs.add_subcommand(job.name, job_parser(job) if loaded else ArgumentParser(), help=job.help)
+    return parser
+
+
+def job_parser(job: Job) -> ArgumentParser:
+    """The parser of one job's own settings."""
+    config_class = config_class_of(job)
+    positionals = dict(job.positionals)
+    parser = ArgumentParser(description=f"{job.help[0].upper()}{job.help[1:]}.", exit_on_error=False)
+    parser.add_argument(
+        "--config", action="config", help="a YAML file of settings; may be given several times, later ones win"
+    )
+    fields = typing.get_type_hints(config_class)
+    for name, nargs in positionals.items():
+        several: dict[str, Any] = {} if nargs == "1" else {"nargs": nargs}
+        parser.add_argument(
+            name, type=fields[name] if nargs == "1" else str, **several, help=_docstring_of(config_class, name)
+        )
+    parser.add_class_arguments(config_class, None, skip=set(positionals))
+    return parser
+
+
+def config_class_of(job: Job) -> type:
+    """The dataclass of a job's settings."""
+    module, name = job.config.split(":")
+    return getattr(import_module(module), name)
+
+
+def _run(argv: list[str]) -> int:
+    if not argv:
+        build_parser(only="").print_help()
+        return EXIT_USER_MISTAKE
+    parser = build_parser(only=argv[0])
+    chosen = parser.parse_args(argv)
+    job = next(job for job in JOBS if job.name == chosen.job)
+    settings = parser.instantiate(chosen)[job.name]
+    config = config_class_of(job)(**{name: value for name, value in settings.items() if name != "config"})
+    num_ranks = getattr(config, "ranks", 1)
+    if num_ranks > 1 and not is_rank():
+        from pipeline.launch import launch
+
+        return launch(num_ranks, argv)
+    return import_module(job.module).run(config)
+
+
+def _docstring_of(config_class: type, field: str) -> str:
+    """The line under a field, for a setting that is given by position."""
+    source = inspect.getsource(config_class)
+    found = re.search(rf'^    {field}: [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def _explain(error: argparse.ArgumentError, argv: list[str]) -> str:
+    """The parser's words, and for a mistyped name the known names, nearest first."""
+    message = error.message.strip()
+    job = next((job for job in JOBS if argv and job.name == argv[0]), None)
+    if job is None and argv and not argv[0].startswith("-"):
+        return f"there is no job {argv[0]!r}; {_nearest(argv[0], [job.name for job in JOBS])}"
+    typo = re.search(r"unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'", message)
+    if job is None or typo is None:
+        return f"{message}\nSee `shardline {job.name if job else ''} --help`."
+    key = typo[1] or typo[2]
+    known = [action.dest for action in job_parser(job)._actions if not action.dest.endswith(("help", "print_config"))]
+    return f"`{job.name}` has no setting {key!r}; {_nearest(key, known)}"
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    rest = [name for name in known if name not in close]
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{hint}Known: {', '.join(close + rest)}"

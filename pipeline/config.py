@@ -1,0 +1,135 @@
+"""Settings of the training and evaluation jobs. Light: the command line reads this before anything heavy is imported."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data.config import RandomConfig
+from data.errors import ConfigError
+from models.config import ModelConfig
+from pipeline.optimizer_config import DenseOptimizerConfig, ScheduleConfig, SparseOptimizerConfig
+from sharding_plans.config import PlanConfig
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where batches come from."""
+
+    source: Literal["prepared", "random"] = "prepared"
+    """`prepared`: a directory that `shardline prepare` wrote; `random`: the DLRM paper's random data, without any file."""
+    path: str = "artifacts/data/demo"
+    """The prepared directory (`prepared` only)."""
+    random: RandomConfig = field(default_factory=RandomConfig)
+    """The random data (`random` only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, and what happens on the way."""
+
+    global_batch_size: int = 2048
+    """Rows per step over all ranks; each rank takes an equal share."""
+    num_epochs: int = 1
+    """Passes over the train split."""
+    max_steps: int | None = None
+    """Stop after this many steps, even in the middle of an epoch."""
+    seed: int = 0
+    """Seed of the initial weights, the dropout and the order of the rows."""
+    log_every_steps: int = 50
+    """Steps between two lines of the log."""
+    eval_every_steps: int | None = None
+    """Steps between two evaluations on the val split; none: only at the end."""
+    eval_batch_size: int = 8192
+    """Rows per evaluation step over all ranks."""
+    checkpoint_every_steps: int | None = None
+    """Steps between two checkpoints; none: only at the end."""
+    stop_at_auc: float | None = None
+    """Stop as soon as an evaluation on the val split reaches this AUC."""
+    threads_per_rank: int | None = None
+    """CPU threads of each rank; none: the cores shared out evenly."""
+
+    def __post_init__(self) -> None:
+        for name in ("global_batch_size", "num_epochs", "log_every_steps", "eval_batch_size"):
+            _check_at_least_one(f"training.{name}", getattr(self, name))
+        for name in ("max_steps", "eval_every_steps", "checkpoint_every_steps", "threads_per_rank"):
+            if getattr(self, name) is not None:
+                _check_at_least_one(f"training.{name}", getattr(self, name))
+        if self.stop_at_auc is not None and not 0.5 < self.stop_at_auc <= 1.0:
+            raise ConfigError(f"training.stop_at_auc is {self.stop_at_auc}; an AUC to reach lies above 0.5, up to 1.")
+        if self.stop_at_auc is not None and self.eval_every_steps is None:
+            raise ConfigError("training.stop_at_auc needs evaluations on the way: set training.eval_every_steps too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How weights are updated: tables by FBGEMM's fused kernels, the rest by a dense optimizer."""
+
+    sparse: SparseOptimizerConfig = field(default_factory=SparseOptimizerConfig)
+    """The embedding tables' optimizer, fused into the backward pass."""
+    dense: DenseOptimizerConfig = field(default_factory=DenseOptimizerConfig)
+    """The optimizer of dense arch, interaction and over arch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a sharded ranker, evaluate it, write its report."""
+
+    name: str = "run"
+    """Name of the run; its directory is runs_dir/name, or name-2, name-3 ... where that exists already."""
+    runs_dir: str = "artifacts/runs"
+    """Where runs are kept."""
+    ranks: int = 1
+    """Processes to train on; above 1, torchrun's launcher starts them here. Under torchrun itself this is ignored."""
+    device: Device = "auto"
+    """`auto` takes CUDA where it is there, else the CPU."""
+    resume_from: str | None = None
+    """A checkpoint directory to go on from, on any number of ranks."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The data."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The ranker."""
+    sharding: PlanConfig = field(default_factory=PlanConfig)
+    """What the planner may choose from."""
+    plan: str | None = None
+    """A plan file to use as it is, in place of planning."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How weights are updated."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """How learning rates move."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How long, and what happens on the way."""
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("ranks", self.ranks)
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ConfigError(f"name is {self.name!r}; it becomes a directory's name, so it needs a plain word.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Evaluate a checkpoint on val and test, on any number of ranks."""
+
+    checkpoint: str
+    """The checkpoint directory, or a run's directory (its last checkpoint is taken)."""
+    data_path: str | None = None
+    """Another prepared directory of the same schema; none: the one that the run was trained on."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("val", "test")
+    """Which splits to evaluate."""
+    out: str | None = None
+    """Directory for metrics.json; none: only the table on stdout."""
+    ranks: int = 1
+    """Processes to evaluate on; above 1, torchrun's launcher starts them here."""
+    device: Device = "auto"
+    """`auto` takes CUDA where it is there, else the CPU."""
+    eval_batch_size: int = 8192
+    """Rows per evaluation step over all ranks."""
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("ranks", self.ranks)
+        _check_at_least_one("eval_batch_size", self.eval_batch_size)
+
+
+def _check_at_least_one(key: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{key} is {value}; it must be at least 1.")

@@ -1,0 +1,75 @@
+"""Planned sharded training, from settings to report."""
+
+from pathlib import Path
+
+from pipeline.assembly import assemble, choose_plan, table_shapes
+from pipeline.config import TrainConfig
+from pipeline.evaluation import evaluate
+from pipeline.learner import Learner, build_learner
+from pipeline.ranks import Ranks, joined_ranks
+from pipeline.results import split_results
+from pipeline.resume import resume_point
+from pipeline.run_directory import RunDirectory
+from pipeline.run_files import finish_run, start_run
+from pipeline.sources import TrainBatches, open_source
+from pipeline.step_log import SilentLog, StepLog
+from pipeline.trainer import Hooks, Outcome, Trainer
+
+JUDGED_SPLITS = ("val", "test")
+
+
+def run(config: TrainConfig) -> int:
+    """Train on this rank, together with the others; 0 when the run is whole."""
+    with joined_ranks(config.device, config.training.threads_per_rank) as ranks:
+        source = ranks.together(lambda: open_source(config.data))
+        task = ranks.together(lambda: assemble(config, source.schema, ranks.device.type))
+        tables, batch_size = table_shapes(task), config.training.global_batch_size
+        resume = ranks.together(lambda: resume_point(config, source, tables))
+        first_step = resume.step if resume else 0
+        batches = ranks.together(lambda: source.train_batches(config.training, ranks, first_step))
+        planned = ranks.together(lambda: choose_plan(config.sharding, task, source.schema, batch_size, ranks))
+        directory = ranks.on_zero(lambda: start_run(config, planned))
+        learner = build_learner(config, source, task, planned.plan, tables, ranks)
+        if resume:
+            learner.load(resume.checkpoint, resume.meta)
+        outcome = _train(learner, batches, directory, ranks, first_step)
+        learner.save(directory.checkpoints, outcome.step, ranks)
+        results = _judge(learner, directory.scores, ranks)
+        ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
+    return 0
+
+
+def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ranks: Ranks, first_step: int) -> Outcome:
+    config = learner.config.training
+    log = StepLog(directory, batches.num_steps) if ranks.is_zero else SilentLog()
+    try:
+        return Trainer(
+            model=learner.model,
+            optimizer=learner.optimizer,
+            schedule=learner.schedule,
+            batches=batches,
+            config=config,
+            ranks=ranks,
+            log=log,
+            hooks=_hooks(learner, directory, ranks),
+            first_step=first_step,
+        ).run()
+    finally:
+        log.close()
+
+
+def _hooks(learner: Learner, directory: RunDirectory, ranks: Ranks) -> Hooks:
+    source, size = learner.source, learner.config.training.eval_batch_size
+    return Hooks(
+        evaluate=lambda: evaluate(learner.model, source.eval_batches("val", size, ranks), ranks),
+        save_checkpoint=lambda step: learner.save(directory.checkpoints, step, ranks),
+    )
+
+
+def _judge(learner: Learner, scores_dir: Path, ranks: Ranks) -> dict[str, float]:
+    size = learner.config.training.eval_batch_size
+    results: dict[str, float] = {}
+    for split in JUDGED_SPLITS:
+        if learner.source.num_rows(split):
+            results |= split_results(learner.model, learner.source, split, size, ranks, scores_dir)
+    return results

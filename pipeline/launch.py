@@ -1,0 +1,86 @@
+"""Starting a job's ranks on this host with torchrun's own launcher, and turning its verdict into an exit code."""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from data.errors import ShardlineError
+
+EXIT_USER_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+_QUIET = "SHARDLINE_RANK_ERRORS_TO_LAUNCHER"
+_MONITOR_INTERVAL_S = 0.1
+
+
+def launch(num_ranks: int, arguments: list[str]) -> int:
+    """Run `python -m pipeline <arguments>` as `num_ranks` ranks; the exit code is 0, the mistake's 2, or 1.
+
+    A rank that dies ends the others within seconds. What the first failing rank had to say is printed once.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    _quieten_elastic()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // num_ranks)))
+    os.environ[_QUIET] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_ranks,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=f"shardline-{os.getpid()}",
+        max_restarts=0,
+        monitor_interval=_MONITOR_INTERVAL_S,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", "pipeline", *arguments)
+    except ChildFailedError as error:
+        return _explain(error)
+    except (SignalException, KeyboardInterrupt):
+        print("shardline: interrupted; all ranks have ended", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def is_rank() -> bool:
+    """Whether torchrun (or our own launcher, which is torchrun's) started this process as one of its ranks."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def report_user_mistake(error: ShardlineError) -> None:
+    """Say on stderr what went wrong; under our launcher, hand it over instead, so that it is said once and not per rank."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        Path(path).write_text(json.dumps({"message": {"message": str(error), "extraInfo": {"timestamp": "0"}}}))
+    if _QUIET not in os.environ:
+        print(f"shardline: {error}", file=sys.stderr)
+
+
+def _explain(error: "Exception") -> int:
+    failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode != EXIT_USER_MISTAKE)  # pyright: ignore
+    rank, failure = failures[0]
+    if failure.exitcode == EXIT_USER_MISTAKE:
+        print(f"shardline: {_message_of(failure)}", file=sys.stderr)
+        return EXIT_USER_MISTAKE
+    how = f"was killed by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else "failed"
+    print(f"shardline: rank {rank} {how} (exit code {failure.exitcode}); all other ranks were ended", file=sys.stderr)
+    return 1
+
+
+def _message_of(failure: object) -> str:
+    message = failure.message  # pyright: ignore[reportAttributeAccessIssue]
+    return message["message"] if isinstance(message, dict) else str(message)
+
+
+def _quieten_elastic() -> None:
+    """The launcher's own log of a failed rank is a page of traceback; the message above says it in a line."""
+    import logging
+
+    for name in ("torch.distributed.elastic", "torch.distributed.run", "torch.distributed.launcher"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("TORCHELASTIC_LOG_DIR", tempfile.gettempdir())

@@ -1,0 +1,73 @@
+"""What is told while a job trains: a line on stderr, a JSON line in the run's log, scalars for TensorBoard."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from torch.utils.tensorboard import SummaryWriter
+
+from pipeline.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+class StepLog:
+    """Rank 0's log. Rows have stable flat keys: `train/loss`, `eval/auc`, `perf/samples_per_s`, `time/data_ms` ..."""
+
+    def __init__(self, directory: RunDirectory, last_step: int) -> None:
+        self._file: TextIO = directory.log.open("a", buffering=1)
+        self._writer = SummaryWriter(str(directory.tensorboard))
+        self._last_step = last_step
+
+    def training(self, step: int, row: dict[str, float]) -> None:
+        """One row about the steps since the last one."""
+        self._keep(step, row)
+        parts = " ".join(
+            f"{part} {row[f'time/{part}_ms']:.1f}" for part in ("data", "forward", "backward", "optimizer")
+        )
+        print(
+            f"step {step:>7,}/{self._last_step:,}  loss {row['train/loss']:.4f}  lr {row['lr/sparse']:.2e}/{row['lr/dense']:.2e}"
+            f"  {row['perf/samples_per_s']:>9,.0f} samples/s  ms {parts}  {row['memory/rss_gib']:.2f} GiB",
+            file=sys.stderr,
+        )
+
+    def evaluation(self, step: int, split: str, metrics: dict[str, float]) -> None:
+        """One row about an evaluation on the way."""
+        self._keep(step, {f"eval/{key}": value for key, value in metrics.items()})
+        print(
+            f"step {step:>7,}/{self._last_step:,}  {split}: AUC {metrics['auc']:.5f}  log loss {metrics['logloss']:.5f}"
+            f"  NE {metrics['ne']:.5f}",
+            file=sys.stderr,
+        )
+
+    def close(self) -> None:
+        self._file.close()
+        self._writer.close()
+
+    def _keep(self, step: int, row: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        for key, value in row.items():
+            self._writer.add_scalar(key, value, step)
+
+
+class SilentLog:
+    """The other ranks' log: nothing."""
+
+    def training(self, step: int, row: dict[str, float]) -> None: ...
+
+    def evaluation(self, step: int, split: str, metrics: dict[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a log; a last line that was cut off is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            logger.warning("%s: a line that is not JSON was skipped: %.80s", path, line)
+    return rows
