@@ -46,11 +46,11 @@ def test_predicting_the_base_rate_has_normalized_entropy_one():
 @pytest.mark.parametrize(
     ("scores", "labels", "weights", "words"),
     [
-        ([0.1, math.nan], [0, 1], None, "1 of 2 scores are not a probability.*nan at 1"),
-        ([0.1, 1.5], [0, 1], None, "first is 1.5 at 1"),
-        ([0.1, 0.5], [0, 2], None, "labels are not 0 or 1"),
-        ([0.1, 0.5], [0, 1], [1, 0], "weights are not a positive finite number"),
-        ([], [], None, "at least one"),
+        ([0.1, math.nan], [0, 1], None, "1 x NaN score .the first: nan at row 1"),
+        ([0.1, 1.5], [0, 1], None, "outside .0, 1. .the first: 1.5 at row 1"),
+        ([0.1, 0.5], [0, 2], None, "1 x label that is neither 0 nor 1 .the first: 2 at row 1"),
+        ([0.1, 0.5], [0, 1], [1, 0], "1 x weight that is not a positive"),
+        ([], [], None, "it has no rows"),
     ],
 )
 def test_bad_input_is_refused_with_count_and_first_example(scores, labels, weights, words):
