@@ -20,7 +20,7 @@ from data.planted import PlantedModel, PlantedRows
 from data.truth import truth_path_of
 
 CHUNK_ROWS = 65_536
-TRUTH_SCHEMA = pa.schema([("row_id", pa.int64()), ("probability", pa.float64())])
+TRUTH_SCHEMA = pa.schema([("row_id", pa.int64()), ("label", pa.int8()), ("probability", pa.float64())])
 
 _TEXT_OPTIONS = pa_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
 _HEX_PAIRS = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype=np.uint16)
@@ -122,4 +122,4 @@ def _hex_ids(feature: int, ranks: np.ndarray, missing: np.ndarray) -> pa.Array:
 
 def _truth_table(first_row: int, rows: PlantedRows) -> pa.Table:
     row_ids = np.arange(first_row, first_row + len(rows.labels), dtype=np.int64)
-    return pa.table([pa.array(row_ids), pa.array(rows.probabilities)], schema=TRUTH_SCHEMA)
+    return pa.table([row_ids, rows.labels.view(np.int8), rows.probabilities], schema=TRUTH_SCHEMA)

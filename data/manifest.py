@@ -58,12 +58,16 @@ class DenseStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One raw file: its name (without folders), the size and sha256 of its bytes, and the lines read from it."""
+    """One raw file: its name (without folders), the size and sha256 of its bytes, and the lines read from it.
+
+    `truth_sha256`: checksum of the true click probabilities beside it, where there are any.
+    """
 
     name: str
     num_bytes: int
     sha256: str
     num_lines: int
+    truth_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

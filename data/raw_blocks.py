@@ -67,7 +67,7 @@ class RawText:
                 next_row_id += num_lines
             if truth and not reader.is_cut_off:
                 truth.close(next_line - 1)
-            self.origin.append(reader.source_file(next_line - 1))
+            self.origin.append(reader.source_file(next_line - 1, truth.sha256() if truth else None))
 
 
 def count_lines(file: Path) -> int:
@@ -103,9 +103,14 @@ class _FileReader:
         if last:
             yield last, self._num_bytes - reported, self.is_cut_off
 
-    def source_file(self, num_lines: int) -> SourceFile:
+    def source_file(self, num_lines: int, truth_sha256: str | None) -> SourceFile:
+        """What was read; whole only when the iteration has ended."""
         return SourceFile(
-            name=self._file.name, num_bytes=self._num_bytes, sha256=self._sha256.hexdigest(), num_lines=num_lines
+            name=self._file.name,
+            num_bytes=self._num_bytes,
+            sha256=self._sha256.hexdigest(),
+            num_lines=num_lines,
+            truth_sha256=truth_sha256,
         )
 
     def _texts(self) -> Iterator[bytes]:

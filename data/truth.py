@@ -1,5 +1,6 @@
 """The true click probabilities that the generator wrote beside a raw file, read along with its lines."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError
+from data.manifest import sha256_of_file
 
 
 def truth_path_of(raw_path: Path) -> Path:
     """Where the true click probabilities of a raw file lie: `x.tsv.gz` and `x.tsv` have `x.truth.parquet` beside them."""
-    stem = raw_path.name.removesuffix(".gz").removesuffix(".tsv").removesuffix(".txt")
-    return raw_path.with_name(f"{stem}.truth.parquet")
+    return raw_path.with_name(f"{raw_stem(raw_path)}.truth.parquet")
+
+
+def raw_stem(raw_path: Path) -> str:
+    """The name of a raw file without .tsv, .txt and .gz."""
+    return raw_path.name.removesuffix(".gz").removesuffix(".tsv").removesuffix(".txt")
+
+
+def iter_truth(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Probabilities (float64) and the labels drawn from them (int8) of a `.truth.parquet` file, some rows at a time."""
+    for batch in pq.ParquetFile(path).iter_batches(columns=["probability", "label"]):
+        yield batch["probability"].to_numpy(), batch["label"].to_numpy()
 
 
 class TruthCursor:
@@ -52,6 +64,9 @@ class TruthCursor:
         if num_lines != self.num_rows:
             raise self._mismatch(f"the raw file has {num_lines} lines, it has {self.num_rows}")
         self._file.close()
+
+    def sha256(self) -> str:
+        return sha256_of_file(self._path)
 
     def _next_batch(self) -> np.ndarray:
         batch = next(self._batches, None)

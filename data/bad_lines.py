@@ -1,0 +1,56 @@
+"""The account of bad lines: every line read is either kept or counted here by kind."""
+
+from collections import Counter
+
+from data.errors import DataError
+from data.raw_rows import BadLine, RawRows
+
+# With this many bad lines, and too many for what was read so far, reading on would teach nothing new.
+_GIVE_UP_AT = 100_000
+
+
+class BadLines:
+    """Counts by kind, with the first of each kind, over the blocks in order."""
+
+    def __init__(self, max_fraction: float) -> None:
+        self._max_fraction = max_fraction
+        self._num_kept = 0
+        self._firsts: dict[str, BadLine] = {}
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def num_lines(self) -> int:
+        return self._num_kept + self.counts.total()
+
+    def add(self, rows: RawRows) -> None:
+        """Take a block into account. DataError where going on is pointless."""
+        self._num_kept += len(rows.labels)
+        self.counts.update(rows.bad_counts)
+        for bad in rows.bad_lines:
+            self._firsts.setdefault(bad.kind, bad)
+        if self.counts.total() >= _GIVE_UP_AT:
+            self.check()
+
+    def check(self) -> None:
+        """DataError where the fraction of bad lines is above the accepted one."""
+        if self.counts.total() > self._max_fraction * self.num_lines:
+            raise DataError(self._message())
+
+    def _message(self) -> str:
+        num_bad, fraction = self.counts.total(), self.counts.total() / self.num_lines
+        kinds = "\n".join(
+            f"  {count:,} x {kind}, first at {self._firsts[kind].file}:{self._firsts[kind].line}: {self._firsts[kind].example}"
+            for kind, count in self.counts.most_common()
+        )
+        return (
+            f"{num_bad:,} of {self.num_lines:,} lines read are bad ({fraction:.3g}), accepted is a fraction of"
+            f" {self._max_fraction:g}:\n{kinds}\n"
+            "Expected lines of label (0 or 1), 13 integers, 26 ids of 8 hex digits, between tabs, ended by LF.\n"
+            f"Mend them, or accept them with max_bad_fraction={_round_up(fraction):g}. Nothing was written."
+        )
+
+
+def _round_up(fraction: float) -> float:
+    """A fraction of two digits that is not below the given one."""
+    scale = 10.0 ** (len(f"{1 / fraction:.0f}") + 1)
+    return min(0.999, (int(fraction * scale) + 1) / scale)

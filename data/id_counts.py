@@ -1,0 +1,51 @@
+"""How often each id occurs, counted block by block in memory that grows with the distinct ids alone."""
+
+import numpy as np
+
+_MERGE_AT_LEAST = 1 << 18
+_HALF = np.uint64(32)
+
+
+class IdCounter:
+    """Counts of uint32 ids. Id and count share a uint64 (id in the upper half), so that one plain sort merges runs of them."""
+
+    def __init__(self) -> None:
+        self._merged = np.empty(0, dtype=np.uint64)
+        self._pending: list[np.ndarray] = []
+        self._num_pending = 0
+
+    def add(self, counted: np.ndarray) -> None:
+        """Add what `count_ids` returned. Merging waits until as much is pending as is merged: O(log n) sorts of an id."""
+        self._pending.append(counted)
+        self._num_pending += len(counted)
+        if self._num_pending >= max(_MERGE_AT_LEAST, len(self._merged)):
+            self._merge()
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct ids, uint32, ascending, and their counts, int64."""
+        self._merge()
+        return (self._merged >> _HALF).astype(np.uint32), (self._merged & np.uint64(2**32 - 1)).astype(np.int64)
+
+    def _merge(self) -> None:
+        both = np.concatenate([self._merged, *self._pending])
+        self._pending, self._num_pending = [], 0
+        both.sort()
+        starts = _run_starts(both >> _HALF)
+        if len(starts) < len(both):
+            counts = np.add.reduceat(both & np.uint64(2**32 - 1), starts)
+            both = (both[starts] & ~np.uint64(2**32 - 1)) | counts
+        self._merged = both
+
+
+def count_ids(ids: np.ndarray) -> np.ndarray:
+    """The distinct ids of a block with their counts, packed as `IdCounter` takes them; uint64, ascending."""
+    ids = np.sort(ids)
+    starts = _run_starts(ids)
+    counts = np.diff(starts, append=len(ids)).astype(np.uint64)
+    return (ids[starts].astype(np.uint64) << _HALF) | counts
+
+
+def _run_starts(ascending: np.ndarray) -> np.ndarray:
+    is_start = np.ones(len(ascending), dtype=bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=is_start[1:])
+    return np.flatnonzero(is_start)

@@ -1,0 +1,93 @@
+"""Statistics of the train split, gathered block by block.
+
+Legend: n train rows of a block.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.criteo import NUM_SPARSE
+from data.id_counts import IdCounter, count_ids
+from data.manifest import TOP_COUNTS, DenseStatistics, SparseStatistics
+
+
+@dataclass(frozen=True)
+class BlockIdCounts:
+    """What one block adds: packed counts of each feature's ids, and how many are missing."""
+
+    num_rows: int
+    packed: list[np.ndarray]
+    num_missing: np.ndarray
+
+    @classmethod
+    def of(cls, ids: np.ndarray, missing: np.ndarray, is_train: np.ndarray) -> "BlockIdCounts":
+        """Count the train rows of a block: ids [26, rows], uint32 or table rows, with their mask."""
+        kept = is_train & ~missing
+        packed = [count_ids(row[keep]) for row, keep in zip(ids, kept, strict=True)]
+        num_rows = int(is_train.sum())
+        return cls(num_rows, packed, num_rows - kept.sum(axis=1))
+
+
+class IdCounts:
+    """Counts of every feature's ids in the train split."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self.num_missing = np.zeros(NUM_SPARSE, dtype=np.int64)
+        self._counters = [IdCounter() for _ in range(NUM_SPARSE)]
+
+    def add(self, block: BlockIdCounts) -> None:
+        self.num_rows += block.num_rows
+        self.num_missing += block.num_missing
+        for counter, packed in zip(self._counters, block.packed, strict=True):
+            counter.add(packed)
+
+    def take(self, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct ids and counts of a feature; they are given up here, so that they need not be held twice."""
+        counter, self._counters[feature] = self._counters[feature], IdCounter()
+        return counter.result()
+
+    def statistics(self, feature: int, counts: np.ndarray, min_count: int) -> SparseStatistics:
+        """Figures of a feature from the counts of its distinct ids. Ids below `min_count` look up row 0."""
+        num_rows = max(1, self.num_rows)
+        falling = np.sort(counts)[::-1]
+        cumulative = np.cumsum(falling)
+        mass = {
+            top: float(cumulative[min(top, len(counts)) - 1]) / num_rows if len(counts) else 0.0 for top in TOP_COUNTS
+        }
+        return SparseStatistics(
+            num_ids=len(counts),
+            missing_rate=float(self.num_missing[feature]) / num_rows,
+            unmapped_rate=float(self.num_missing[feature] + counts[counts < min_count].sum()) / num_rows,
+            top_mass=mass,
+        )
+
+
+class DenseSums:
+    """Sums over the train split for the mean and standard deviation of every dense column."""
+
+    def __init__(self) -> None:
+        self._totals = np.zeros((4, 0))
+
+    def add(self, sums: np.ndarray) -> None:
+        """Add what `dense_sums` returned for a block."""
+        self._totals = sums if not self._totals.size else self._totals + sums
+
+    def statistics(self, names: tuple[str, ...]) -> dict[str, DenseStatistics]:
+        num_rows, num_missing, total, squares = self._totals
+        mean = total / np.maximum(num_rows, 1)
+        std = np.sqrt(np.maximum(squares / np.maximum(num_rows, 1) - mean**2, 0))
+        rate = num_missing / np.maximum(num_rows, 1)
+        return {
+            name: DenseStatistics(missing_rate=float(rate[i]), mean=float(mean[i]), std=float(std[i]))
+            for i, name in enumerate(names)
+        }
+
+
+def dense_sums(dense: np.ndarray, missing: np.ndarray, is_train: np.ndarray) -> np.ndarray:
+    """float64 [4, columns]: train rows, missing ones, sum, sum of squares of dense columns [columns, n]."""
+    train = is_train.astype(np.float64)
+    values = dense.astype(np.float64)
+    num_rows = np.full(len(dense), train.sum())
+    return np.stack([num_rows, missing @ train, values @ train, values**2 @ train])
