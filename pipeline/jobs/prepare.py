@@ -16,15 +16,11 @@ def _summary(manifest: Manifest, directory: str) -> str:
         f"{name} {split.num_rows:,} rows ({split.num_positives / max(1, split.num_rows):.1%} clicks)"
         for name, split in manifest.splits.items()
     )
-    num_table_rows = sum(feature.num_embeddings for feature in manifest.schema.sparse)
-    num_bad = sum(manifest.bad_lines.values())
-    return "\n".join(
-        [
-            f"{directory}: {splits}",
-            f"  {len(manifest.schema.dense)} dense columns, {len(manifest.schema.sparse)} tables of {num_table_rows:,} rows in all",
-            f"  {manifest.num_lines:,} lines read, {num_bad:,} bad{_kinds(manifest.bad_lines)}; fingerprint {manifest.fingerprint[:12]}",
-        ]
-    )
+    sparse, dense = manifest.schema.sparse, manifest.schema.dense
+    tables = f"{len(dense)} dense columns, {len(sparse)} tables of {sum(table.num_embeddings for table in sparse):,} rows in all"
+    bad = f"{sum(manifest.bad_lines.values()):,} bad{_kinds(manifest.bad_lines)}"
+    lines = f"{manifest.num_lines:,} lines read, {bad}; fingerprint {manifest.fingerprint[:12]}"
+    return f"{directory}: {splits}\n  {tables}\n  {lines}"
 
 
 def _kinds(bad_lines: dict[str, int]) -> str:
