@@ -62,13 +62,17 @@ class OneHotBlock:
             yield Batch(dense, self.layout.with_values(values), labels, row_ids)
 
 
-def empty_one_hot_block(schema: Schema, num_steps: int, layout: OneHotLayout, batch_size: int) -> OneHotBlock:
-    """A block whose arrays are yet to be filled. Ids are int32 unless a table has more rows than int32 can number."""
-    widest = max(feature.num_embeddings for feature in schema.sparse)
+def empty_one_hot_block(schema: Schema, num_steps: int, batch_size: int, layout: OneHotLayout) -> OneHotBlock:
+    """A block whose arrays are yet to be filled."""
     return OneHotBlock(
         dense=np.empty((num_steps, batch_size, len(schema.dense)), np.float32),
-        ids=np.empty((num_steps, len(schema.sparse), batch_size), np.int32 if widest <= 2**31 else np.int64),
+        ids=np.empty((num_steps, len(schema.sparse), batch_size), ids_dtype(schema)),
         labels=np.empty((num_steps, batch_size), np.float32),
         row_ids=np.empty((num_steps, batch_size), np.int64),
         layout=layout,
     )
+
+
+def ids_dtype(schema: Schema) -> type[np.signedinteger]:
+    """int32, which halves the memory and the traffic of ids, unless a table has more rows than it can number."""
+    return np.int32 if all(feature.num_embeddings <= 2**31 for feature in schema.sparse) else np.int64

@@ -86,10 +86,10 @@ class SampleOrder:
     def steps_in_window(self, window: int) -> int:
         return min(self.steps_per_window, self.steps_per_epoch - window * self.steps_per_window)
 
-    def lane_start(self, epoch: int, lane: int) -> int:
-        """Row of the split at which a lane begins in this epoch; rows go on from 0 behind the split's last."""
+    def lane_starts(self, epoch: int) -> np.ndarray:
+        """Row of the split at which each lane begins in this epoch; row 0 comes behind the split's last. int64 [L]."""
         offset = derive_key(self.seed, _RING, epoch) % self.num_rows
-        return (offset + lane * self.lane_rows) % self.num_rows
+        return (offset + np.arange(self.num_lanes) * self.lane_rows) % self.num_rows
 
     def shuffle(self, epoch: int, window: int, lanes: range) -> np.ndarray:
         """For each step of the window and each lane, the b places inside the window to take; int64 [steps, lanes, b].
@@ -112,8 +112,8 @@ class SampleOrder:
         """Row numbers within the split of one global step, lane by lane; int64 [L, b]. The reader works window by window."""
         epoch, window, step_in_window = self.locate(step)
         places = self.shuffle(epoch, window, range(self.num_lanes))[step_in_window]
-        starts = np.array([self.lane_start(epoch, lane) for lane in range(self.num_lanes)])
-        return (starts[:, None] + self.window_span(window)[0] + places) % self.num_rows
+        starts = self.lane_starts(epoch)[:, None] + self.window_span(window)[0]
+        return (starts + places) % self.num_rows
 
 
 def num_lanes(global_batch_size: int) -> int:

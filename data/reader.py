@@ -3,22 +3,23 @@
 Legend: R ranks, B rows of the global batch, b rows that a step takes from a lane (data/order.py).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from data.batch import PADDING_ROW_ID, Batch
-from data.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block
+from data.batch import Batch
+from data.blocks import OneHotBlock, OneHotLayout
 from data.errors import ConfigError, DataError
 from data.order import DEFAULT_WINDOW_ROWS, SampleOrder, check_ranks
 from data.prefetch import Prefetched
-from data.row_groups import DecodedGroups, Piece, StoredSplit
-from data.schema import Schema, SparseFeature
+from data.row_pool import PADDING_ADDRESS, RowPool
+from data.schema import Schema
+from data.stored_split import PREPARE_AGAIN, Piece, StoredSplit
 
 DEFAULT_PREFETCH = 2
-_LABEL, _ROW_ID = "label", "row_id"
 
 
 class TrainReader:
@@ -75,30 +76,29 @@ class TrainReader:
         return _batches(Prefetched(self._blocks(), self._prefetch), first=step_in_window)
 
     def _blocks(self) -> Iterator[OneHotBlock]:
-        groups = DecodedGroups(self._stored, _columns(self.schema))
         first_epoch, first_window, _ = self._order.locate(self._start_step)
-        for epoch in range(first_epoch, self._num_epochs):
-            for window in range(first_window, self._order.num_windows):
-                yield self._window_block(groups, epoch, window)
-            first_window = 0
+        with closing(RowPool(self._stored)) as pool:
+            for epoch in range(first_epoch, self._num_epochs):
+                for window in range(first_window, self._order.num_windows):
+                    yield self._window_block(pool, epoch, window)
+                first_window = 0
 
-    def _window_block(self, groups: DecodedGroups, epoch: int, window: int) -> OneHotBlock:
+    def _window_block(self, pool: RowPool, epoch: int, window: int) -> OneHotBlock:
         start, size = self._order.window_span(window)
         pieces = self._lane_pieces(epoch, start, size)
+        pool.load(pieces)
+        lane_addresses = pool.addresses(pieces).reshape(len(self._lanes), size)
         places = self._order.shuffle(epoch, window, self._lanes)
-        places += (np.arange(len(self._lanes)) * size)[:, None]
-        places = places.reshape(-1, self._batch_size)
-        block = _read_block(
-            groups, pieces, self._stored, self._layout, lambda column, fill: column[places], places.shape
-        )
+        shuffled = lane_addresses[np.arange(len(self._lanes))[:, None], places]
+        block = pool.gather(shuffled.reshape(-1, self._batch_size), self._layout)
         # The row group in which a lane goes on is decoded once for all of the windows that it covers.
         is_last = window == self._order.num_windows - 1
-        groups.keep_only([] if is_last else self._lane_pieces(epoch, start + size, 1))
+        pool.keep_only([] if is_last else self._lane_pieces(epoch, start + size, 1))
         return block
 
     def _lane_pieces(self, epoch: int, start: int, num_rows: int) -> list[Piece]:
-        lane_starts = (self._order.lane_start(epoch, lane) for lane in self._lanes)
-        return [piece for lane_start in lane_starts for piece in self._stored.pieces(lane_start + start, num_rows)]
+        starts = (self._order.lane_starts(epoch)[self._lanes.start : self._lanes.stop] + start).tolist()
+        return [piece for lane_start in starts for piece in self._stored.pieces(lane_start, num_rows)]
 
 
 class EvalReader:
@@ -132,21 +132,20 @@ class EvalReader:
         return _batches(Prefetched(self._blocks(), self._prefetch), first=0)
 
     def _blocks(self) -> Iterator[OneHotBlock]:
-        groups = DecodedGroups(self._stored, _columns(self.schema))
         steps_per_block = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
-        for first_step in range(0, self.num_steps, steps_per_block):
-            num_steps = min(steps_per_block, self.num_steps - first_step)
-            yield self._span_block(groups, first_step, num_steps)
+        with closing(RowPool(self._stored)) as pool:
+            for first_step in range(0, self.num_steps, steps_per_block):
+                yield self._span_block(pool, first_step, min(steps_per_block, self.num_steps - first_step))
 
-    def _span_block(self, groups: DecodedGroups, first_step: int, num_steps: int) -> OneHotBlock:
+    def _span_block(self, pool: RowPool, first_step: int, num_steps: int) -> OneHotBlock:
         start = self._rows.start + first_step * self._batch_size
-        num_rows = max(0, min(num_steps * self._batch_size, self._rows.stop - start))
-        pieces = self._stored.pieces(start, num_rows)
-        shape = (num_steps, self._batch_size)
-        block = _read_block(
-            groups, pieces, self._stored, self._layout, lambda column, fill: _padded(column, fill, shape), shape
-        )
-        groups.keep_only(pieces[-1:])
+        pieces = self._stored.pieces(start, max(0, min(num_steps * self._batch_size, self._rows.stop - start)))
+        pool.load(pieces)
+        addresses = np.full((num_steps, self._batch_size), PADDING_ADDRESS)
+        found = pool.addresses(pieces)
+        addresses.reshape(-1)[: len(found)] = found
+        block = pool.gather(addresses, self._layout)
+        pool.keep_only(pieces[-1:])
         return block
 
 
@@ -160,7 +159,7 @@ def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> p
             try:
                 tables.append(file.read(columns=present))
             except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{path} cannot be read: {error}. Prepare the dataset again (force=true).") from error
+                raise DataError(f"{path} cannot be read: {error}. {PREPARE_AGAIN}") from error
     return pa.concat_tables(tables) if tables else pa.table({})
 
 
@@ -199,49 +198,3 @@ def _batches(blocks: Prefetched, first: int) -> Iterator[Batch]:
             first = 0
     finally:
         blocks.close()
-
-
-def _columns(schema: Schema) -> list[str]:
-    return [_ROW_ID, _LABEL, *schema.dense, *schema.sparse_names]
-
-
-def _read_block(
-    groups: DecodedGroups,
-    pieces: Sequence[Piece],
-    stored: StoredSplit,
-    layout: OneHotLayout,
-    arrange: Callable[[np.ndarray, int], np.ndarray],
-    shape: tuple[int, ...],
-) -> OneHotBlock:
-    """Rows of the pieces as a block of `shape` = (steps, rows per step); `arrange` brings a column into that shape."""
-    schema = stored.schema
-    groups.load(pieces)
-    block = empty_one_hot_block(schema, shape[0], layout, shape[1])
-    for i, name in enumerate(schema.dense):
-        block.dense[:, :, i] = arrange(groups.column(name, pieces), 0)
-    for i, feature in enumerate(schema.sparse):
-        ids = groups.column(feature.name, pieces)
-        if ids.size and (ids.min() < 0 or ids.max() >= feature.num_embeddings):
-            raise _outside_table(ids, feature, groups.column(_ROW_ID, pieces), pieces, stored)
-        block.ids[:, i] = arrange(ids, 0)
-    block.labels[:] = arrange(groups.column(_LABEL, pieces), 0)
-    block.row_ids[:] = arrange(groups.column(_ROW_ID, pieces), PADDING_ROW_ID)
-    return block
-
-
-def _padded(column: np.ndarray, fill: int, shape: tuple[int, int]) -> np.ndarray:
-    missing = shape[0] * shape[1] - len(column)
-    return np.concatenate([column, np.full(missing, fill, column.dtype)]).reshape(shape)
-
-
-def _outside_table(
-    ids: np.ndarray, feature: SparseFeature, row_ids: np.ndarray, pieces: Sequence[Piece], stored: StoredSplit
-) -> DataError:
-    place = int(np.argmax((ids < 0) | (ids >= feature.num_embeddings)))
-    ends = np.cumsum([piece.end - piece.begin for piece in pieces])
-    path = stored.paths[pieces[int(np.searchsorted(ends, place, side="right"))].part]
-    return DataError(
-        f"Id {ids[place]} of feature {feature.name!r} is outside its table of {feature.num_embeddings} rows"
-        f" (row id {row_ids[place]} in {path}). Expected 0 to {feature.num_embeddings - 1}: the part does not belong to the"
-        " manifest beside it. Prepare the dataset again (force=true)."
-    )

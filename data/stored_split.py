@@ -1,11 +1,11 @@
-"""The Parquet row groups of a split, addressed by row number and decoded into numpy arrays."""
+"""The Parquet parts of a split: whether they are what the manifest says, and which row groups hold which rows."""
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +15,7 @@ from data.manifest import Manifest, Part
 # An open part costs its parsed footer, some 6 MB at a million rows of Criteo: more parts than this are not all kept open.
 MAX_OPEN_PARTS = 64
 _MAGIC = b"PAR1"
+PREPARE_AGAIN = "It was altered or damaged after preparing: prepare the dataset again (force=true)."
 
 
 class Piece(NamedTuple):
@@ -41,8 +42,8 @@ class StoredSplit:
         self.num_rows = found.num_rows
         self.paths = [self.directory / part.path for part in found.parts]
         self._parts = found.parts
-        self._group_rows = manifest.row_group_rows
-        self._starts = np.cumsum([0, *(part.num_rows for part in found.parts)])
+        self.group_rows = manifest.row_group_rows
+        self._starts = [0, *accumulate(part.num_rows for part in found.parts)]
         self._footers: OrderedDict[int, pq.FileMetaData] = OrderedDict()
         self._check()
 
@@ -51,9 +52,9 @@ class StoredSplit:
         pieces = []
         while num_rows > 0:
             start %= self.num_rows
-            part = int(np.searchsorted(self._starts, start, side="right")) - 1
-            group, begin = divmod(start - int(self._starts[part]), self._group_rows)
-            group_end = min(self._group_rows, self._parts[part].num_rows - group * self._group_rows)
+            part = bisect_right(self._starts, start) - 1
+            group, begin = divmod(start - self._starts[part], self.group_rows)
+            group_end = min(self.group_rows, self._parts[part].num_rows - group * self.group_rows)
             taken = min(num_rows, group_end - begin)
             pieces.append(Piece(part, group, begin, begin + taken))
             start, num_rows = start + taken, num_rows - taken
@@ -70,9 +71,9 @@ class StoredSplit:
         except FileNotFoundError as error:
             raise DataError(_missing(path)) from error
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path} cannot be read as Parquet: {error}. {_PREPARE_AGAIN}") from error
+            raise DataError(f"{path} cannot be read as Parquet: {error}. {PREPARE_AGAIN}") from error
         if part not in self._footers:
-            _check_footer(path, file, self._parts[part], self._group_rows)
+            _check_footer(path, file, self._parts[part], self.group_rows)
             self._footers[part] = file.metadata
             if len(self._footers) > MAX_OPEN_PARTS:
                 self._footers.popitem(last=False)
@@ -81,70 +82,12 @@ class StoredSplit:
     def _check(self) -> None:
         held = sum(part.num_rows for part in self._parts)
         if held != self.num_rows:
-            raise DataError(
-                f"{self.directory}: the parts hold {held} rows, the split {self.num_rows}. {_PREPARE_AGAIN}"
-            )
+            raise DataError(f"{self.directory}: the parts hold {held} rows, the split {self.num_rows}. {PREPARE_AGAIN}")
         for path in self.paths:
             _check_magic(path)
         if len(self.paths) <= MAX_OPEN_PARTS:
             for part in range(len(self.paths)):
                 self.open_part(part).close()
-
-
-class DecodedGroups:
-    """Decoded row groups of a split, each kept until it is let go. One per iterator: not for use from several threads.
-
-    `columns`: the only ones that are read.
-    """
-
-    def __init__(self, stored: StoredSplit, columns: Sequence[str]) -> None:
-        self._stored = stored
-        self._columns = list(columns)
-        self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
-        self._groups: dict[tuple[int, int], dict[str, np.ndarray]] = {}
-
-    def load(self, pieces: Iterable[Piece]) -> None:
-        """Decode the row groups of these pieces, unless they are at hand."""
-        for part, group, _, _ in pieces:
-            if (part, group) not in self._groups:
-                self._groups[part, group] = self._decode(part, group)
-
-    def keep_only(self, pieces: Iterable[Piece]) -> None:
-        """Let go of every row group that holds none of these pieces."""
-        wanted = {(piece.part, piece.group) for piece in pieces}
-        self._groups = {key: group for key, group in self._groups.items() if key in wanted}
-
-    def column(self, name: str, pieces: Sequence[Piece]) -> np.ndarray:
-        """The values of a column in these pieces, one behind the other; of the type that the file holds."""
-        groups = self._groups
-        if not pieces:
-            return np.empty(0, np.int64)
-        return np.concatenate([groups[part, group][name][begin:end] for part, group, begin, end in pieces])
-
-    def close(self) -> None:
-        self._groups.clear()
-        while self._files:
-            self._files.popitem()[1].close()
-
-    def _decode(self, part: int, group: int) -> dict[str, np.ndarray]:
-        try:
-            table = self._file(part).read_row_group(group, columns=self._columns, use_threads=False)
-            arrays = {name: table.column(name) for name in self._columns}
-            return {name: array.chunk(0).to_numpy(zero_copy_only=True) for name, array in arrays.items()}
-        except (pa.ArrowException, OSError, KeyError) as error:
-            path = self._stored.paths[part]
-            raise DataError(f"Row group {group} of {path} cannot be read: {error}. {_PREPARE_AGAIN}") from error
-
-    def _file(self, part: int) -> pq.ParquetFile:
-        if part not in self._files:
-            if len(self._files) >= MAX_OPEN_PARTS:
-                self._files.popitem(last=False)[1].close()
-            self._files[part] = self._stored.open_part(part)
-        self._files.move_to_end(part)
-        return self._files[part]
-
-
-_PREPARE_AGAIN = "It was altered or damaged after preparing: prepare the dataset again (force=true)."
 
 
 def _check_magic(path: Path) -> None:
@@ -155,22 +98,22 @@ def _check_magic(path: Path) -> None:
     except FileNotFoundError as error:
         raise DataError(_missing(path)) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. {_PREPARE_AGAIN}") from error
+        raise DataError(f"{path} cannot be read: {error.strerror}. {PREPARE_AGAIN}") from error
     if not is_whole:
-        raise DataError(f"{path} is no Parquet file, or was cut short. {_PREPARE_AGAIN}")
+        raise DataError(f"{path} is no Parquet file, or was cut short. {PREPARE_AGAIN}")
 
 
 def _check_footer(path: Path, file: pq.ParquetFile, part: Part, group_rows: int) -> None:
     footer = file.metadata
     if footer.num_rows != part.num_rows:
-        raise DataError(f"{path} holds {footer.num_rows} rows, the manifest says {part.num_rows}. {_PREPARE_AGAIN}")
+        raise DataError(f"{path} holds {footer.num_rows} rows, the manifest says {part.num_rows}. {PREPARE_AGAIN}")
     expected = [group_rows] * (part.num_rows // group_rows)
     if part.num_rows % group_rows:
         expected.append(part.num_rows % group_rows)
     found = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     if found != expected:
         raise DataError(
-            f"{path} has row groups of {sorted(set(found))} rows, expected {group_rows} in all but the last. {_PREPARE_AGAIN}"
+            f"{path} has row groups of {sorted(set(found))} rows, expected {group_rows} in all but the last. {PREPARE_AGAIN}"
         )
 
 
