@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.metrics.exact import ExactScores
-from pipeline.metrics.ranks import GlooRanks
+from pipeline.metrics.exchange import GlooExchange
 
 
 def distributed_scores(
@@ -20,12 +20,11 @@ def distributed_scores(
     Call `add(probabilities, labels, row_ids, weights)` on each rank for its own batches, padding rows marked by row id -1,
     then `evaluate()` on all ranks. Row ids found twice, on whatever ranks, are refused.
     """
-    ranks = GlooRanks(process_group)
     return ExactScores(
         weighted=weighted,
         with_row_ids=True,
         memory_mib=memory_mib,
         spill_dir=spill_dir,
-        ranks=ranks,
+        exchange=GlooExchange(process_group),
         source=source,
     )

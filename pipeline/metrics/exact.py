@@ -10,8 +10,8 @@ from pipeline.metrics.bad_rows import BadRows, check_rows
 from pipeline.metrics.blocks import block_edges
 from pipeline.metrics.distinct import distinct_scores
 from pipeline.metrics.evaluation import Evaluation
+from pipeline.metrics.exchange import Alone, Exchange
 from pipeline.metrics.figures import Above, Figures, block_figures, merge_figures
-from pipeline.metrics.ranks import OneRank, Ranks
 from pipeline.metrics.rows import KEY_DTYPES, Rows, pack
 from pipeline.metrics.store import RowStore
 
@@ -36,12 +36,12 @@ class ExactScores:
         with_row_ids: bool = False,
         memory_mib: int = 512,
         spill_dir: Path | None = None,
-        ranks: Ranks | None = None,
+        exchange: Exchange | None = None,
         source: str = "the set of scores",
     ) -> None:
         if memory_mib < 128:
             raise DataError(f"memory_mib is {memory_mib}: exact metrics need at least 128 MiB")
-        self._ranks = ranks or OneRank()
+        self._exchange = exchange or Alone()
         self._source = source
         self._score_dtype = np.dtype(score_dtype)
         self._bad = BadRows()
@@ -74,7 +74,7 @@ class ExactScores:
         """The Evaluation of all rows of all ranks. Raises DataError, on all ranks alike, for bad or no rows."""
         try:
             self._refuse_bad_rows()
-            return Evaluation(_figures(self._rows, self._ranks, eps=float(np.finfo(self._score_dtype).eps)))
+            return Evaluation(_figures(self._rows, self._exchange, eps=float(np.finfo(self._score_dtype).eps)))
         finally:
             self.close()
 
@@ -102,76 +102,77 @@ class ExactScores:
             self._rows.add(pack(p, labels.astype(bool)), weights)
 
     def _refuse_bad_rows(self) -> None:
-        first, *others = self._ranks.gather(self._bad)
-        num_rows = sum(self._ranks.gather(self._num_rows))
+        first, *others = self._exchange.gather(self._bad)
+        num_rows = sum(self._exchange.gather(self._num_rows))
         bad = first.merged(others)
         if not bad.counts and self._ids is not None:
-            bad.add("duplicate row id", *_duplicates(self._ids, self._ranks))
+            bad.add("duplicate row id", *_duplicates(self._ids, self._exchange))
         bad.refuse(num_rows, self._source)
         if num_rows == 0:
             raise DataError(f"{self._source} cannot be evaluated: it has no rows; check the path or the split")
 
 
-def _figures(store: RowStore, ranks: Ranks, eps: float) -> Figures:
-    edges, cuts = _blocks(store, ranks, step=2)
-    total_rows = int(ranks.total(np.array([_num_rows(store)]))[0])
+def _figures(store: RowStore, exchange: Exchange, eps: float) -> Figures:
+    edges, cuts = _blocks(store, exchange, step=2)
+    total_rows = int(exchange.total(np.array([_num_rows(store)]))[0])
     mine: list[Figures] = []
     above = Above(0, 0, 0, total_rows)
-    for blocks in _rounds(len(edges) - 1, ranks):
-        rows = _deal(store, ranks, cuts, blocks)
+    for blocks in _rounds(len(edges) - 1, exchange):
+        rows = _deal(store, exchange, cuts, blocks)
         block = distinct_scores(rows) if len(rows) else None
         sums = (block.positives.sum().item(), block.negatives.sum().item(), rows.num_rows) if block else (0, 0, 0)
-        for rank, (positives, negatives, num_rows) in enumerate(ranks.gather(sums)):
-            if rank == ranks.rank:
+        for rank, (positives, negatives, num_rows) in enumerate(exchange.gather(sums)):
+            if rank == exchange.rank:
                 mine.append(block_figures(block, above, eps) if block else Figures())
             above = Above(
                 above.positives + positives, above.negatives + negatives, above.num_rows + num_rows, total_rows
             )
-    gathered = ranks.gather(mine)
+    gathered = exchange.gather(mine)
     return merge_figures([figures for in_round in zip(*gathered, strict=True) for figures in in_round])
 
 
-def _duplicates(store: RowStore, ranks: Ranks) -> tuple[int, str]:
+def _duplicates(store: RowStore, exchange: Exchange) -> tuple[int, str]:
     """How many row ids were seen before, over all ranks, and the smallest of them."""
-    edges, cuts = _blocks(store, ranks, step=1)
-    count, example = 0, ""
-    for blocks in reversed(list(_rounds(len(edges) - 1, ranks))):
-        keys = _deal(store, ranks, cuts, blocks)
-        copies = keys.keys[1:][keys.keys[1:] == keys.keys[:-1]] if keys.counts is None else keys.keys[keys.counts > 1]
-        count += keys.num_rows - len(np.unique(keys.keys))
-        example = example or (str(copies[0]) if len(copies) else "")
-    found = [item for item in ranks.gather((count, example)) if item[0]]
-    return (sum(item[0] for item in found), min(item[1] for item in found)) if found else (0, "")
+    edges, cuts = _blocks(store, exchange, step=1)
+    count, smallest = 0, None
+    for blocks in _rounds(len(edges) - 1, exchange):  # from the largest ids down
+        rows = _deal(store, exchange, cuts, blocks)
+        copies = rows.keys[1:][rows.keys[1:] == rows.keys[:-1]] if rows.counts is None else rows.keys[rows.counts > 1]
+        if len(copies):
+            count += rows.num_rows - len(np.unique(rows.keys))
+            smallest = int(copies[0])
+    found = [(n, first) for n, first in exchange.gather((count, smallest)) if first is not None]
+    return (sum(n for n, _ in found), str(min(first for _, first in found))) if found else (0, "")
 
 
-def _blocks(store: RowStore, ranks: Ranks, *, step: int) -> tuple[NDArray, list[NDArray]]:
+def _blocks(store: RowStore, exchange: Exchange, *, step: int) -> tuple[NDArray, list[NDArray]]:
     """The edges of the blocks, and where they cut each run of this rank's store."""
-    ranges = [key_range for key_range in ranks.gather(store.key_range()) if key_range is not None]
+    ranges = [key_range for key_range in exchange.gather(store.key_range()) if key_range is not None]
     if not ranges:
         return np.zeros(1, store.key_dtype), []
     first, last = min(low for low, _ in ranges), max(high for _, high in ranges)
 
     def rows_below(edges: NDArray) -> NDArray:
-        return ranks.total(store.rows_below(edges))
+        return exchange.total(store.rows_below(edges))
 
     edges = block_edges(first, last, store.key_dtype, rows_below, step=step)
     return edges, store.entries_below(edges)
 
 
-def _rounds(num_blocks: int, ranks: Ranks) -> list[list[int]]:
+def _rounds(num_blocks: int, exchange: Exchange) -> list[list[int]]:
     """Blocks from the highest keys down, one per rank and round; -1 where the last round has none left."""
     blocks = list(range(num_blocks - 1, -1, -1))
-    blocks += [-1] * (-num_blocks % ranks.num_ranks)
-    return [blocks[start : start + ranks.num_ranks] for start in range(0, len(blocks), ranks.num_ranks)]
+    blocks += [-1] * (-num_blocks % exchange.num_ranks)
+    return [blocks[start : start + exchange.num_ranks] for start in range(0, len(blocks), exchange.num_ranks)]
 
 
-def _deal(store: RowStore, ranks: Ranks, cuts: list[NDArray], blocks: list[int]) -> Rows:
+def _deal(store: RowStore, exchange: Exchange, cuts: list[NDArray], blocks: list[int]) -> Rows:
     """All ranks' rows of the block that this rank owns in this round."""
     pieces = []
     for block in blocks:
         starts, stops = ([int(cut[block + side]) if block >= 0 else 0 for cut in cuts] for side in (0, 1))
         pieces.append(store.between(starts, stops))
-    return ranks.deal(pieces)
+    return exchange.deal(pieces)
 
 
 def _num_rows(store: RowStore) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.metrics.rows import Rows, merge_rows
 
 
-class Ranks(Protocol):
+class Exchange(Protocol):
     """The ranks that count together. Every method is called by all of them in the same order."""
 
     rank: int
@@ -29,7 +29,7 @@ class Ranks(Protocol):
         ...
 
 
-class OneRank:
+class Alone:
     """A single process: everything is already here."""
 
     rank = 0
@@ -45,7 +45,7 @@ class OneRank:
         return pieces[0]
 
 
-class GlooRanks:
+class GlooExchange:
     """The ranks of a torch.distributed process group that can move CPU tensors (a gloo group is made where it cannot)."""
 
     def __init__(self, process_group: Any = None) -> None:
