@@ -119,7 +119,7 @@ def _data_parallel_tables(plan: ShardingPlan) -> Iterator[tuple[str, str]]:
 def _initialise(sharded: DistributedModelParallel, configs: dict[str, EmbeddingBagConfig], seed: int) -> None:
     weights = sharded.state_dict()
     for name, config in configs.items():
-        for rows, columns, tensor in _local_pieces(weights[name]):
+        for rows, columns, tensor in local_pieces(weights[name]):
             uniform_shard(
                 seed,
                 config.name,
@@ -132,7 +132,7 @@ def _initialise(sharded: DistributedModelParallel, configs: dict[str, EmbeddingB
             )
 
 
-def _local_pieces(weight: Tensor | ShardedTensor) -> Iterator[tuple[tuple[int, int], tuple[int, int], Tensor]]:
+def local_pieces(weight: Tensor | ShardedTensor) -> Iterator[tuple[tuple[int, int], tuple[int, int], Tensor]]:
     """Row range, column range and tensor of each piece of a table that this rank holds."""
     if not isinstance(weight, ShardedTensor):
         yield (0, weight.shape[0]), (0, weight.shape[1]), weight
