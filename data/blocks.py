@@ -5,13 +5,33 @@ Legend: S steps of a block, B rows of a batch (on this rank), F sparse features.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.batch import Batch
+from data.prefetch import Prefetched
 from data.schema import Schema
+
+
+class Block(Protocol):
+    """S batches of B rows."""
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        """The batches from number `first` on; each is a set of views into the block."""
+        ...
+
+
+def batches_of(blocks: Prefetched, first: int) -> Iterator[Batch]:
+    """The batches of all blocks, from number `first` of the first block on. The prefetching ends with the iterator."""
+    try:
+        for block in blocks:
+            yield from block.batches(first)
+            first = 0
+    finally:
+        blocks.close()
 
 
 class OneHotLayout:
@@ -55,11 +75,44 @@ class OneHotBlock:
     layout: OneHotLayout
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        """The batches from number `first` on; each is a set of views into the block."""
         ids = torch.from_numpy(self.ids).flatten(1)
         arrays = (torch.from_numpy(array) for array in (self.dense, self.labels, self.row_ids))
         for dense, labels, row_ids, values in zip(*(array[first:].unbind(0) for array in (*arrays, ids)), strict=True):
             yield Batch(dense, self.layout.with_values(values), labels, row_ids)
+
+
+@dataclass(frozen=True)
+class JaggedBlock:
+    """S batches with any number of ids per bag: `values[s]` holds step s's ids feature by feature, `lengths` is [S, F, B], int32.
+
+    The other arrays are those of a OneHotBlock.
+    """
+
+    dense: np.ndarray
+    values: list[np.ndarray]
+    lengths: np.ndarray
+    labels: np.ndarray
+    row_ids: np.ndarray
+    keys: list[str]
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        num_steps, num_keys, batch_size = self.lengths.shape
+        offsets = np.zeros((num_steps, num_keys * batch_size + 1), np.int32)
+        np.cumsum(self.lengths.reshape(num_steps, -1), axis=1, out=offsets[:, 1:])
+        length_per_key, offset_per_key = self.lengths.sum(axis=2).tolist(), offsets[:, ::batch_size].tolist()
+        for step in range(first, num_steps):
+            sparse = KeyedJaggedTensor(
+                keys=self.keys,
+                values=torch.from_numpy(self.values[step]),
+                lengths=torch.from_numpy(self.lengths[step].reshape(-1)),
+                offsets=torch.from_numpy(offsets[step]),
+                stride=batch_size,
+                length_per_key=length_per_key[step],
+                offset_per_key=offset_per_key[step],
+            )
+            arrays = (torch.from_numpy(array[step]) for array in (self.dense, self.labels, self.row_ids))
+            dense, labels, row_ids = arrays
+            yield Batch(dense, sparse, labels, row_ids)
 
 
 def empty_one_hot_block(schema: Schema, num_steps: int, batch_size: int, layout: OneHotLayout) -> OneHotBlock:

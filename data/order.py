@@ -8,7 +8,7 @@ window is shuffled, and every step takes the same number of rows from every lane
     step k     rows k*b .. (k+1)*b - 1 of every shuffled lane
 
 A rank owns lanes_per_rank neighbouring lanes and so reads its share of the rows only. Everything follows from the step number:
-resuming is arithmetic. Fewer than 2 * B rows are left out of an epoch, others in each epoch.
+resuming is arithmetic. Fewer than B rows are left out of an epoch, others in each epoch.
 
 Legend: N rows of the split, B global batch size, L lanes, n rows of a lane, b = B / L rows of a lane per step.
 """
@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 
 from data.counter import counters, derive_key, derive_keys, mix
-from data.errors import ConfigError
 
 MAX_LANES = 240
 DEFAULT_WINDOW_ROWS = 65_536
@@ -125,18 +124,3 @@ def usable_ranks(global_batch_size: int) -> list[int]:
     """The numbers of ranks that can share this global batch: the divisors of its lanes."""
     lanes = num_lanes(global_batch_size)
     return [ranks for ranks in range(1, lanes + 1) if lanes % ranks == 0]
-
-
-def check_ranks(global_batch_size: int, rank: int, num_ranks: int) -> None:
-    """Raise ConfigError unless `num_ranks` ranks can share the global batch evenly and `rank` is one of them."""
-    if global_batch_size < 1:
-        raise ConfigError(f"The global batch size is {global_batch_size}; expected at least 1 row.")
-    usable = usable_ranks(global_batch_size)
-    if num_ranks not in usable:
-        raise ConfigError(
-            f"A global batch of {global_batch_size} rows cannot be shared by {num_ranks} ranks: its rows come from"
-            f" {num_lanes(global_batch_size)} lanes, and every rank needs the same number of them."
-            f" Use {', '.join(map(str, usable))} ranks, or another global batch size."
-        )
-    if not 0 <= rank < num_ranks:
-        raise ConfigError(f"Rank {rank} does not exist among {num_ranks} ranks; expected 0 to {num_ranks - 1}.")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+DEFAULT_PREFETCH = 2
 _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 30.0
 

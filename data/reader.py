@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from data.batch import Batch
-from data.blocks import OneHotBlock, OneHotLayout
-from data.errors import ConfigError, DataError
-from data.order import DEFAULT_WINDOW_ROWS, SampleOrder, check_ranks
-from data.prefetch import Prefetched
+from data.blocks import OneHotBlock, OneHotLayout, batches_of
+from data.errors import DataError
+from data.order import DEFAULT_WINDOW_ROWS, SampleOrder
+from data.prefetch import DEFAULT_PREFETCH, Prefetched
 from data.row_pool import PADDING_ADDRESS, RowPool
 from data.schema import Schema
+from data.shares import check_one_step, eval_share, even_batch_size, train_batch_size
 from data.stored_split import PREPARE_AGAIN, Piece, StoredSplit
-
-DEFAULT_PREFETCH = 2
 
 
 class TrainReader:
@@ -45,15 +44,14 @@ class TrainReader:
         window_rows: int = DEFAULT_WINDOW_ROWS,
         prefetch: int = DEFAULT_PREFETCH,
     ) -> None:
-        check_ranks(global_batch_size, rank, num_ranks)
+        self._batch_size = train_batch_size(global_batch_size, rank, num_ranks)
         self._stored = StoredSplit(directory, split)
-        check_one_batch(self._stored.num_rows, global_batch_size, f"split {split!r} of {directory}")
+        check_one_step(self._stored.num_rows, global_batch_size, f"Split {split!r} of {directory}")
         self._order = SampleOrder(
             num_rows=self._stored.num_rows, global_batch_size=global_batch_size, seed=seed, window_rows=window_rows
         )
         lanes_per_rank = self._order.num_lanes // num_ranks
         self._lanes = range(rank * lanes_per_rank, (rank + 1) * lanes_per_rank)
-        self._batch_size = global_batch_size // num_ranks
         self._layout = OneHotLayout(self.schema.sparse_names, self._batch_size)
         self._num_epochs, self._start_step, self._prefetch = num_epochs, start_step, prefetch
 
@@ -73,7 +71,7 @@ class TrainReader:
 
     def __iter__(self) -> Iterator[Batch]:
         step_in_window = self._order.locate(self._start_step).step_in_window
-        return _batches(Prefetched(self._blocks(), self._prefetch), first=step_in_window)
+        return batches_of(Prefetched(self._blocks(), self._prefetch), first=step_in_window)
 
     def _blocks(self) -> Iterator[OneHotBlock]:
         first_epoch, first_window, _ = self._order.locate(self._start_step)
@@ -118,7 +116,7 @@ class EvalReader:
         num_ranks: int,
         prefetch: int = DEFAULT_PREFETCH,
     ) -> None:
-        self._batch_size = eval_batch_size(global_batch_size, rank, num_ranks)
+        self._batch_size = even_batch_size(global_batch_size, rank, num_ranks)
         self._stored = StoredSplit(directory, split)
         self._rows, self.num_steps = eval_share(self._stored.num_rows, self._batch_size, rank, num_ranks)
         self._layout = OneHotLayout(self.schema.sparse_names, self._batch_size)
@@ -129,7 +127,7 @@ class EvalReader:
         return self._stored.schema
 
     def __iter__(self) -> Iterator[Batch]:
-        return _batches(Prefetched(self._blocks(), self._prefetch), first=0)
+        return batches_of(Prefetched(self._blocks(), self._prefetch), first=0)
 
     def _blocks(self) -> Iterator[OneHotBlock]:
         steps_per_block = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
@@ -161,40 +159,3 @@ def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> p
             except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{path} cannot be read: {error}. {PREPARE_AGAIN}") from error
     return pa.concat_tables(tables) if tables else pa.table({})
-
-
-def check_one_batch(num_rows: int, global_batch_size: int, where: str) -> None:
-    """Raise ConfigError where there is less than one global batch to train on."""
-    if num_rows < global_batch_size:
-        raise ConfigError(
-            f"The {where} has {num_rows} rows, the global batch {global_batch_size}: not one step of training fits."
-            " Lower the global batch size, or bring more rows."
-        )
-
-
-def eval_batch_size(global_batch_size: int, rank: int, num_ranks: int) -> int:
-    """Rows per rank and step of an evaluation. ConfigError where the ranks cannot share the global batch evenly."""
-    if global_batch_size < 1 or global_batch_size % num_ranks:
-        raise ConfigError(
-            f"A global batch of {global_batch_size} rows cannot be shared evenly by {num_ranks} ranks."
-            f" Use a multiple of {num_ranks}."
-        )
-    if not 0 <= rank < num_ranks:
-        raise ConfigError(f"Rank {rank} does not exist among {num_ranks} ranks; expected 0 to {num_ranks - 1}.")
-    return global_batch_size // num_ranks
-
-
-def eval_share(num_rows: int, batch_size: int, rank: int, num_ranks: int) -> tuple[range, int]:
-    """The rows of this rank, and the steps that every rank takes: those of the rank with most rows, at least one."""
-    rows = range(rank * num_rows // num_ranks, (rank + 1) * num_rows // num_ranks)
-    most = -(-num_rows // num_ranks)
-    return rows, max(1, -(-most // batch_size))
-
-
-def _batches(blocks: Prefetched, first: int) -> Iterator[Batch]:
-    try:
-        for block in blocks:
-            yield from block.batches(first)
-            first = 0
-    finally:
-        blocks.close()
