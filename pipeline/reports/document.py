@@ -62,7 +62,8 @@ class Table:
 class Figure:
     """A drawing as inline SVG. `alt` says in words, with numbers, what it shows: Markdown and screen readers have only that.
 
-    `data` holds the numbers drawn, for the JSON twin. A wide figure takes the whole width, two others stand side by side.
+    `data` holds the numbers drawn, for the JSON twin. A wide figure takes the whole width, two others stand side by side, and a
+    tall one has two others stacked beside it: the one before it and the one after it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Figure:
     alt: str
     caption: str = ""
     wide: bool = False
+    tall: bool = False
     data: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -12,13 +12,16 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), told apart by all common forms of colour blindness.
 # Its yellow is darkened, for it vanishes on white; black is kept for references and totals.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c7a00", "#6b5b95")
 INK, SOFT, GRID, OTHERS = "#1b2733", "#55636f", "#e4e9ed", "#b8c2cb"
-HEAT_MAP = "cividis_r"  # even in lightness, so that it also reads in grey and to the colour-blind
+HEAT_MAP = LinearSegmentedColormap.from_list(
+    "shardline", ["#e8f1f8", "#7fb2d6", "#0072b2", "#08335c"]
+)  # one hue: reads in grey
 
 HALF_WIDTH, WIDE_WIDTH, HEIGHT = 420, 870, 270  # points
 
