@@ -21,6 +21,7 @@ from torchrec.distributed.planner.types import (
 from torchrec.distributed.types import ModuleSharder, ShardingPlan
 
 from data.errors import PlanError
+from sharding_plans.estimators import default_estimators
 from sharding_plans.quiet import quiet_torchrec
 from sharding_plans.topology import live_topology
 from sharding_plans.types import SHARDING_TYPES
@@ -65,7 +66,9 @@ def make_plan(
     planner = EmbeddingShardingPlanner(
         topology=topology,
         batch_size=local_batch_size,
-        enumerator=SortedEnumerator(topology=topology, batch_size=local_batch_size, constraints=constraints),
+        enumerator=SortedEnumerator(
+            topology, local_batch_size, constraints, estimator=default_estimators(topology, constraints)
+        ),
         storage_reservation=reservation or FixedPercentageStorageReservation(percentage=0.0),
         proposer=list(proposers) if proposers else None,
         partitioner=partitioner,
