@@ -12,8 +12,8 @@ class TrainingTask(nn.Module):
         super().__init__()
         self.ranker = ranker
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss, a float32 scalar, and the detached logits, float32 [B]."""
+    def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The loss, a float32 scalar; and, detached, the loss again and the logits, float32 [B]."""
         logits = self.ranker(batch.dense, batch.sparse)
         loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, weight=batch.weights)
-        return loss, torch.detach(logits)
+        return loss, (torch.detach(loss), torch.detach(logits))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+Forward = Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
 PARTS = ("data", "forward", "backward", "optimizer")
 
 
@@ -35,10 +36,10 @@ class StepClock:
             self._seconds["data"] += time.perf_counter() - started
             yield batch
 
-    def timed_forward(self, model: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def timed_forward(self, model: Forward) -> Forward:
         """The model's forward, timed; the backward pass starts when the gradient reaches its loss."""
 
-        def forward(batch: object) -> tuple[Tensor, Tensor]:
+        def forward(batch: object) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             started = time.perf_counter()
             loss, outputs = model(batch)
             self._seconds["forward"] += time.perf_counter() - started

@@ -1,83 +1,76 @@
 """What a run comes to: metrics of val and test under flat keys, beside the best that is possible on planted data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import nn
 
 from data.reader import read_columns
-from pipeline.evaluation import Scores, score
+from pipeline.evaluation import evaluate
+from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.summary import summarise
 from pipeline.ranks import Ranks
 from pipeline.sources import Source
 
 
-def split_results(
-    model: nn.Module, source: Source, split: str, batch_size: int, ranks: Ranks, scores_dir: Path | None = None
-) -> dict[str, float]:
-    """Metrics of one split under `<split>/auc` and so on, and of the planted truth under `data/best_auc` (test only).
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The evaluations of a model by split, and what the planted truth would have reached."""
 
-    Equal on every rank; a collective. With `scores_dir`, rank 0 keeps the scores there as `<split>.parquet`.
-    """
-    scores = score(model, source.eval_batches(split, batch_size, ranks), ranks)
-    return ranks.on_zero(lambda: _judge(scores, source, split, scores_dir) if scores is not None else {})
+    evaluations: dict[str, Evaluation]
+    best: dict[str, float]
+    """`data/best_auc` and `data/best_logloss` on the test rows; empty where the truth is not known."""
 
-
-def share_of_best(results: dict[str, float]) -> float | None:
-    """How much of the way from 0.5 to the best possible AUC the test AUC covers; None where the best is unknown."""
-    if "data/best_auc" not in results:
-        return None
-    return (results["test/auc"] - 0.5) / (results["data/best_auc"] - 0.5)
-
-
-def results_table(results: dict[str, float], splits: tuple[str, ...]) -> str:
-    """The metrics as aligned text, a line per split."""
-    lines = [
-        f"{'split':<6} {'AUC':>9} {'95 % interval':>19} {'log loss':>10} {'NE':>9} {'calibration':>12} {'rows':>12}"
-    ]
-    for split in splits:
-        if f"{split}/auc" not in results:
-            continue
-        value = {
-            key: results[f"{split}/{key}"] for key in ("auc", "auc_low", "auc_high", "logloss", "ne", "calibration")
+    def flat(self) -> dict[str, float]:
+        """`test/auc`, `test/logloss` ..., `val/...`, `data/best_auc`: the keys of metrics.json."""
+        by_split = {
+            f"{split}/{key}": value
+            for split, evaluation in self.evaluations.items()
+            for key, value in evaluation.metrics().items()
         }
-        lines.append(
-            f"{split:<6} {value['auc']:>9.5f} {value['auc_low']:>9.5f}-{value['auc_high']:.5f}   {value['logloss']:>9.5f}"
-            f" {value['ne']:>9.5f} {value['calibration']:>12.4f} {results[f'{split}/num_samples']:>12,.0f}"
+        return {**by_split, **self.best}
+
+    def table(self) -> str:
+        """The metrics as aligned text, a line per split."""
+        header = (
+            f"{'split':<6} {'AUC':>8}  {'95 % interval':<17} {'log loss':>9} {'NE':>8} {'calibration':>12} {'rows':>13}"
         )
-    if "data/best_auc" in results:
-        lines.append(
-            f"{'best':<6} {results['data/best_auc']:>9.5f} {'(planted truth)':>19}   {results['data/best_logloss']:>9.5f}"
-        )
-    return "\n".join(lines)
+        lines = [header, *(_line(split, evaluation) for split, evaluation in self.evaluations.items())]
+        if self.best:
+            best, logloss = self.best["data/best_auc"], self.best["data/best_logloss"]
+            lines.append(f"{'best':<6} {best:>8.5f}  {'planted truth':<17} {logloss:>9.5f}")
+        return "\n".join(lines)
 
 
-def _judge(scores: Scores, source: Source, split: str, scores_dir: Path | None) -> dict[str, float]:
-    results = {f"{split}/{key}": value for key, value in summarise(scores.scores, scores.labels).items()}
-    if split == "test":
-        results |= _best_possible(source)
-    if scores_dir is not None:
-        _save_scores(scores, scores_dir / f"{split}.parquet")
-    return results
+def judge(
+    model: nn.Module, source: Source, splits: tuple[str, ...], batch_size: int, ranks: Ranks, scores_dir: Path | None
+) -> Results:
+    """The model's results on the splits that have rows, equal on every rank; a collective.
+
+    With `scores_dir`, the scores of each split are kept in `scores_dir/<split>/`.
+    """
+    evaluations = {
+        split: evaluate(model, source.eval_batches(split, batch_size, ranks), ranks, scores_dir and scores_dir / split)
+        for split in splits
+        if source.num_rows(split)
+    }
+    best = ranks.on_zero(lambda: _best_possible(source)) if "test" in evaluations else {}
+    return Results(evaluations=evaluations, best=best)
+
+
+def _line(split: str, evaluation: Evaluation) -> str:
+    value = evaluation.summary()
+    interval = f"{value['auc_low']:.5f}-{value['auc_high']:.5f}"
+    return (
+        f"{split:<6} {value['auc']:>8.5f}  {interval:<17} {value['logloss']:>9.5f} {value['ne']:>8.5f}"
+        f" {value['calibration']:>12.4f} {value['num_samples']:>13,.0f}"
+    )
 
 
 def _best_possible(source: Source) -> dict[str, float]:
-    if source.is_random:
+    """Metrics of the planted click probabilities themselves on the test rows: no model can be expected to do better."""
+    if source.manifest is None or not source.manifest.has_true_probability:
         return {}
     truth = read_columns(Path(source.config.path), "test", ["label", "true_probability"])
-    if "true_probability" not in truth.column_names:
-        return {}
-    best = summarise(_numpy(truth, "true_probability"), _numpy(truth, "label"))
+    best = summarise(truth.column("true_probability").to_numpy(), truth.column("label").to_numpy())
     return {"data/best_auc": best["auc"], "data/best_logloss": best["logloss"]}
-
-
-def _numpy(table: pa.Table, name: str) -> np.ndarray:
-    return table.column(name).to_numpy()
-
-
-def _save_scores(scores: Scores, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {"row_id": scores.row_ids, "label": scores.labels, "score": scores.scores}
-    pq.write_table(pa.table(columns), path)

@@ -1,14 +1,20 @@
 """What a training run leaves behind, written by rank 0: settings and plan at its start, metrics and report at its end."""
 
 import sys
-from typing import Any
+from collections.abc import Mapping
 
 from pipeline.config import TrainConfig
-from pipeline.results import results_table, share_of_best
+from pipeline.reports.placement import placements
+from pipeline.reports.provenance import environment_facts
+from pipeline.reports.training import TrainingReport, share_of_the_way, training_report
+from pipeline.reports.writing import write_report
+from pipeline.results import Results
 from pipeline.run_directory import RunDirectory, new_run_directory, write_json
-from pipeline.settings import save_yaml
+from pipeline.settings import fingerprint, save_yaml, to_plain
 from pipeline.sources import Source
+from pipeline.step_log import read_log
 from pipeline.trainer import Outcome
+from sharding_plans.apply import plan_fingerprint
 from sharding_plans.plan_table import plan_table
 from sharding_plans.planner import Planned
 
@@ -24,23 +30,41 @@ def start_run(config: TrainConfig, planned: Planned) -> RunDirectory:
 
 
 def finish_run(
-    directory: RunDirectory,
-    config: TrainConfig,
-    source: Source,
-    planned: Planned,
-    outcome: Outcome,
-    results: dict[str, float],
+    directory: RunDirectory, config: TrainConfig, source: Source, planned: Planned, outcome: Outcome, results: Results
 ) -> None:
     """metrics.json and the report; the table of metrics goes to stdout, with where the run lies."""
-    metrics = {**results, "perf/samples_per_s": outcome.samples_per_s, "train/steps": float(outcome.step)}
+    metrics = {**results.flat(), "perf/samples_per_s": outcome.samples_per_s, "train/steps": float(outcome.step)}
     write_json(directory.metrics, metrics)
-    print(results_table(results, ("val", "test")))
+    report = training_report(
+        TrainingReport(
+            name=directory.path.name,
+            metrics=metrics,
+            log=read_log(directory.log),
+            plan=placements(planned.options, planned.topology.world_size),
+            deciles=results.evaluations["test"].deciles() if "test" in results.evaluations else (),
+            data_is_random=source.is_random,
+            ended=outcome.reason,
+            settings=directory.config.read_text(),
+            provenance=_provenance(config, source, planned),
+        )
+    )
+    write_report(directory.path, report)
+    print(results.table())
     print(_closing_words(directory, source, metrics))
 
 
-def _closing_words(directory: RunDirectory, source: Source, metrics: dict[str, Any]) -> str:
+def _provenance(config: TrainConfig, source: Source, planned: Planned) -> dict[str, str]:
+    return {
+        "Data": f"{'random' if source.is_random else source.config.path}, fingerprint {source.fingerprint[:16]}",
+        "Settings": f"fingerprint {fingerprint(to_plain(config))}, seed {config.training.seed}",
+        "Plan": f"fingerprint {plan_fingerprint(planned.plan)[:16]}",
+        **environment_facts(),
+    }
+
+
+def _closing_words(directory: RunDirectory, source: Source, metrics: Mapping[str, float]) -> str:
     lines = [f"\nrun     {directory.path}", f"report  {directory.report}"]
-    share = share_of_best(metrics)
+    share = share_of_the_way(metrics)
     if share is not None:
         lines.insert(
             0, f"\nThe test AUC covers {share:.1%} of the way from 0.5 to the best that is possible on these rows."

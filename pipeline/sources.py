@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from data.batch import Batch
 from data.errors import ConfigError
 from data.manifest import Manifest
-from data.random_source import RandomEvalReader, RandomReader, random_schema
+from data.random_rows import random_schema
+from data.random_source import RandomEvalReader, RandomReader
 from data.reader import EvalReader, TrainReader
 from data.schema import Schema
 from pipeline.config import DataConfig, TrainingConfig
@@ -36,6 +37,8 @@ class Source:
     schema: Schema
     fingerprint: str
     manifest: Manifest | None
+    seed: int
+    """Seed of the order of prepared rows, and of random data altogether."""
 
     @property
     def is_random(self) -> bool:
@@ -45,7 +48,7 @@ class Source:
         """This rank's share of the global batches, from `start_step` on."""
         order: dict[str, Any] = {
             "global_batch_size": training.global_batch_size,
-            "seed": training.seed,
+            "seed": self.seed,
             "rank": ranks.rank,
             "num_ranks": ranks.num_ranks,
             "num_epochs": training.num_epochs,
@@ -65,7 +68,7 @@ class Source:
             "num_ranks": ranks.num_ranks,
         }
         if self.manifest is None:
-            return RandomEvalReader(self.config.random, **shares)
+            return RandomEvalReader(self.config.random, seed=self.seed, **shares)
         return EvalReader(Path(self.config.path), **shares)
 
     def num_rows(self, split: str) -> int:
@@ -75,13 +78,15 @@ class Source:
         return self.manifest.splits[split].num_rows if split in self.manifest.splits else 0
 
 
-def open_source(config: DataConfig) -> Source:
+def open_source(config: DataConfig, seed: int) -> Source:
     """The source that the settings name; DataError where it is not there or not whole."""
     if config.source == "random":
-        plain = to_plain(config.random)
-        return Source(config=config, schema=random_schema(config.random), fingerprint=fingerprint(plain), manifest=None)
+        marked = fingerprint({**to_plain(config.random), "seed": seed})
+        schema = random_schema(config.random)
+        return Source(config=config, schema=schema, fingerprint=marked, manifest=None, seed=seed)
     manifest = Manifest.load(Path(config.path))
-    return Source(config=config, schema=manifest.schema, fingerprint=manifest.fingerprint, manifest=manifest)
+    schema = manifest.schema
+    return Source(config=config, schema=schema, fingerprint=manifest.fingerprint, manifest=manifest, seed=seed)
 
 
 def usable_batch_size(global_batch_size: int, num_ranks: int) -> int:

@@ -90,7 +90,8 @@ class Trainer:
 
     def _one_step(self, batches: object) -> None:
         self._schedule.set_for_step(self._step)
-        self._losses.append(self._pipeline.progress(batches))  # pyright: ignore[reportArgumentType]
+        loss, _ = self._pipeline.progress(batches)  # pyright: ignore[reportArgumentType]
+        self._losses.append(loss)
         self._step += 1
         self._clock.end_step()
 

@@ -7,7 +7,7 @@ from pipeline.assembly import assemble, choose_plan, table_shapes
 from pipeline.checkpoints import check_same_tables, latest, load_weights, read_meta, verify
 from pipeline.config import EvaluateConfig, TrainConfig
 from pipeline.ranks import joined_ranks
-from pipeline.results import results_table, split_results
+from pipeline.results import Results, judge
 from pipeline.run_directory import write_json
 from pipeline.settings import from_plain
 from pipeline.sources import open_source, usable_batch_size
@@ -21,7 +21,7 @@ def run(config: EvaluateConfig) -> int:
         meta = ranks.together(lambda: read_meta(checkpoint))
         ranks.on_zero(lambda: verify(checkpoint))
         trained = ranks.together(lambda: _training_settings(meta.config, config, checkpoint))
-        source = ranks.together(lambda: open_source(trained.data))
+        source = ranks.together(lambda: open_source(trained.data, trained.training.seed))
         task = ranks.together(lambda: assemble(trained, source.schema, ranks.device.type))
         batch_size = usable_batch_size(config.eval_batch_size, ranks.num_ranks)
         ranks.together(lambda: check_same_tables(checkpoint, meta, table_shapes(task)))
@@ -29,10 +29,8 @@ def run(config: EvaluateConfig) -> int:
         model = shard(task, planned.plan, ranks.device, seed=trained.training.seed)
         load_weights(checkpoint, model)
         out = Path(config.out) if config.out else None
-        results: dict[str, float] = {}
-        for split in config.splits:
-            results |= split_results(model, source, split, config.eval_batch_size, ranks, out and out / "scores")
-        ranks.on_zero(lambda: _tell(results, config, out))
+        results = judge(model, source, config.splits, config.eval_batch_size, ranks, out and out / "scores")
+        ranks.on_zero(lambda: _tell(results, out))
     return 0
 
 
@@ -44,9 +42,9 @@ def _training_settings(plain: dict, config: EvaluateConfig, checkpoint: Path) ->
     return trained
 
 
-def _tell(results: dict[str, float], config: EvaluateConfig, out: Path | None) -> None:
-    print(results_table(results, config.splits))
+def _tell(results: Results, out: Path | None) -> None:
+    print(results.table())
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "metrics.json", results)
+        write_json(out / "metrics.json", results.flat())
         print(f"\nmetrics  {out / 'metrics.json'}")

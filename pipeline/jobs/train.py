@@ -1,13 +1,11 @@
 """Planned sharded training, from settings to report."""
 
-from pathlib import Path
-
 from pipeline.assembly import assemble, choose_plan, table_shapes
 from pipeline.config import TrainConfig
 from pipeline.evaluation import evaluate
 from pipeline.learner import Learner, build_learner
 from pipeline.ranks import Ranks, joined_ranks
-from pipeline.results import split_results
+from pipeline.results import judge
 from pipeline.resume import resume_point
 from pipeline.run_directory import RunDirectory
 from pipeline.run_files import finish_run, start_run
@@ -21,7 +19,7 @@ JUDGED_SPLITS = ("val", "test")
 def run(config: TrainConfig) -> int:
     """Train on this rank, together with the others; 0 when the run is whole."""
     with joined_ranks(config.device, config.training.threads_per_rank) as ranks:
-        source = ranks.together(lambda: open_source(config.data))
+        source = ranks.together(lambda: open_source(config.data, config.training.seed))
         task = ranks.together(lambda: assemble(config, source.schema, ranks.device.type))
         tables, batch_size = table_shapes(task), config.training.global_batch_size
         resume = ranks.together(lambda: resume_point(config, source, tables))
@@ -34,7 +32,7 @@ def run(config: TrainConfig) -> int:
             learner.load(resume.checkpoint, resume.meta)
         outcome = _train(learner, batches, directory, ranks, first_step)
         learner.save(directory.checkpoints, outcome.step, ranks)
-        results = _judge(learner, directory.scores, ranks)
+        results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
         ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
     return 0
 
@@ -61,15 +59,6 @@ def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ran
 def _hooks(learner: Learner, directory: RunDirectory, ranks: Ranks) -> Hooks:
     source, size = learner.source, learner.config.training.eval_batch_size
     return Hooks(
-        evaluate=lambda: evaluate(learner.model, source.eval_batches("val", size, ranks), ranks),
+        evaluate=lambda: evaluate(learner.model, source.eval_batches("val", size, ranks), ranks).metrics(),
         save_checkpoint=lambda step: learner.save(directory.checkpoints, step, ranks),
     )
-
-
-def _judge(learner: Learner, scores_dir: Path, ranks: Ranks) -> dict[str, float]:
-    size = learner.config.training.eval_batch_size
-    results: dict[str, float] = {}
-    for split in JUDGED_SPLITS:
-        if learner.source.num_rows(split):
-            results |= split_results(learner.model, learner.source, split, size, ranks, scores_dir)
-    return results
