@@ -93,7 +93,7 @@ class RandomRows:
         return np.trunc(np.clip(mean + config.ids_sigma * _normal(hashes).astype(np.float64), config.ids_min, highest))
 
     def _bags(self, bases: np.ndarray, padding: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """The ids of each step, feature by feature (distinct and ascending in a bag), and the lengths of the bags, int32 [S, F, B]."""
+        """The ids of each step, feature by feature (distinct, ascending in a bag), and the bags' lengths, int32 [S, F, B]."""
         num_steps, batch_size = bases.shape
         lengths = np.empty((num_steps, len(self._lookups), batch_size), np.int32)
         columns = []

@@ -15,7 +15,6 @@ from data.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block, ids_dtyp
 from data.errors import DataError
 from data.stored_split import MAX_OPEN_PARTS, PREPARE_AGAIN, Piece, StoredSplit
 
-_LABEL, _ROW_ID = "label", "row_id"
 # Address 0 is a row of evaluation's padding; slot s begins at address 1 + s * rows of a row group.
 PADDING_ADDRESS = 0
 
@@ -31,7 +30,6 @@ class RowPool:
     def __init__(self, stored: StoredSplit) -> None:
         self._stored = stored
         self._schema = stored.schema
-        self._columns = [_ROW_ID, _LABEL, *self._schema.dense, *self._schema.sparse_names]
         self._table_sizes = np.array([feature.num_embeddings for feature in self._schema.sparse])
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._slots: dict[tuple[int, int], int] = {}
@@ -110,8 +108,8 @@ class RowPool:
 
     def _read(self, part: int, group: int) -> list[np.ndarray]:
         try:
-            table = self._file(part).read_row_group(group, columns=self._columns, use_threads=False)
-            return [table.column(name).chunk(0).to_numpy(zero_copy_only=True) for name in self._columns]
+            table = self._file(part).read_row_group(group, columns=self._stored.columns, use_threads=False)
+            return [table.column(name).chunk(0).to_numpy(zero_copy_only=True) for name in self._stored.columns]
         except (pa.ArrowException, OSError, KeyError) as error:
             path = self._stored.paths[part]
             raise DataError(f"Row group {group} of {path} cannot be read: {error}. {PREPARE_AGAIN}") from error

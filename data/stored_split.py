@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from data.manifest import Manifest, Part
 
 # An open part costs its parsed footer, some 6 MB at a million rows of Criteo: more parts than this are not all kept open.
 MAX_OPEN_PARTS = 64
+ROW_ID, LABEL = "row_id", "label"
 _MAGIC = b"PAR1"
 PREPARE_AGAIN = "It was altered or damaged after preparing: prepare the dataset again (force=true)."
 
@@ -39,6 +41,7 @@ class StoredSplit:
         manifest = Manifest.load(directory)
         found = manifest.split(split)
         self.schema = manifest.schema
+        self.columns = [ROW_ID, LABEL, *self.schema.dense, *self.schema.sparse_names]
         self.num_rows = found.num_rows
         self.paths = [self.directory / part.path for part in found.parts]
         self._parts = found.parts
@@ -74,6 +77,7 @@ class StoredSplit:
             raise DataError(f"{path} cannot be read as Parquet: {error}. {PREPARE_AGAIN}") from error
         if part not in self._footers:
             _check_footer(path, file, self._parts[part], self.group_rows)
+            _check_columns(path, file, self.columns)
             self._footers[part] = file.metadata
             if len(self._footers) > MAX_OPEN_PARTS:
                 self._footers.popitem(last=False)
@@ -119,3 +123,10 @@ def _check_footer(path: Path, file: pq.ParquetFile, part: Part, group_rows: int)
 
 def _missing(path: Path) -> str:
     return f"{path} is missing: the manifest lists it as a part. Prepare the dataset again, or bring the file back."
+
+
+def _check_columns(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> None:
+    present = set(file.schema_arrow.names)
+    for name in columns:
+        if name not in present:
+            raise DataError(f"{path} has no column {name!r}, which the manifest's schema lists. {PREPARE_AGAIN}")
