@@ -71,7 +71,7 @@ format: $(STAMP)  ## let ruff mend and lay out the code
 
 .PHONY: doctor
 doctor: $(STAMP)  ## say whether the installation is sound
-	$(BIN)/shardline doctor
+	$(BIN)/python -m pipeline.jobs.doctor
 
 .PHONY: setup
 setup: $(STAMP)  ## build .venv, and nothing else
