@@ -1,8 +1,9 @@
 """A ranker and its loss as one module, in the form that TorchRec's train pipelines drive: batch in, (loss, outputs) out."""
 
 import torch
-from data.batch import Batch
 from torch import Tensor, nn
+
+from data.batch import Batch
 
 
 class TrainingTask(nn.Module):
