@@ -6,7 +6,7 @@ from typing import Any
 from data.errors import PlanError
 from sharding_plans.hardware import HardwareProfile
 from sharding_plans.strategies import Strategy
-from sharding_plans.tables import ModelTables
+from sharding_plans.table_specs import ModelTables
 
 DEFAULT_RESERVED_FRACTION = 0.15
 DENSE_COPIES = 6

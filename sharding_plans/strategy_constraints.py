@@ -21,7 +21,7 @@ from sharding_plans.names import unknown_name
 from sharding_plans.partitioners import Group, PinnedPartitioner
 from sharding_plans.proposers import LimitedProposer
 from sharding_plans.strategies import Strategy, TableRule
-from sharding_plans.tables import ModelTables, TableSpec
+from sharding_plans.table_specs import ModelTables, TableSpec
 from sharding_plans.types import SHARDING_TYPES
 
 MIB = 2**20
@@ -121,9 +121,9 @@ def _column_width(width: int | None, dim: int) -> int | None:
 
 
 def _constraint(table: TableSpec, rule: TableRule, excluded: Mapping[str, str]) -> ParameterConstraints:
-    types = None if rule.sharding_types is None else [kind for kind in rule.sharding_types if kind not in excluded]
-    if types == []:
-        asked = rule.sharding_types or ()
+    asked = rule.sharding_types
+    types = None if asked is None else [kind for kind in asked if kind not in excluded]
+    if asked and not types:
         raise PlanError(f"Table {table.name} may only be {' or '.join(asked)}, but {excluded[asked[0]]}.")
     kernels = list(rule.compute_kernels) if rule.compute_kernels else None
     if kernels and (types is None or "data_parallel" in types) and "dense" not in kernels:
