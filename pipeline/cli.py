@@ -16,14 +16,21 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from data.errors import ShardlineError
-from pipeline.launch import is_rank, report_user_mistake
+from data.errors import ConfigError, ShardlineError
+from pipeline.launch import is_rank, rank_of_launcher, report_user_mistake
+from pipeline.logs import set_up_logging
 
 DESCRIPTION = "Planned sharded training, exact AUC evaluation and sharding-plan comparison on TorchRec."
+EXIT_FAILED = 1
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+
+
+LOST_PEER = re.compile(r"Connection (closed|reset) by peer|Broken pipe|NCCL.*(remote|abort)", re.IGNORECASE)
+"""How gloo and NCCL say that another rank is gone: the launcher tells which one, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,7 @@ JOBS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job; the exit code is the job's, 2 for a mistake the user can mend, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    set_up_logging(is_quiet_rank=rank_of_launcher() > 0)
     try:
         return _run(argv)
     except argparse.ArgumentError as error:
@@ -85,11 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ShardlineError as error:
         report_user_mistake(error)
         return EXIT_USER_MISTAKE
+    except RuntimeError as error:
+        if is_rank() and LOST_PEER.search(str(error)):
+            print(
+                f"shardline: rank {rank_of_launcher()} lost its connection to another rank, and ends", file=sys.stderr
+            )
+            return EXIT_FAILED
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("shardline: interrupted", file=sys.stderr)
+        if not is_rank():
+            print("shardline: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -133,7 +149,7 @@ def _run(argv: list[str]) -> int:
         build_parser(only="").print_help()
         return EXIT_USER_MISTAKE
     parser = build_parser(only=argv[0])
-    chosen = parser.parse_args(argv)
+    chosen = _parsed(parser, argv)
     job = next(job for job in JOBS if job.name == chosen.job)
     settings = parser.instantiate(chosen)[job.name]
     config = config_class_of(job)(**{name: value for name, value in settings.items() if name != "config"})
@@ -143,6 +159,13 @@ def _run(argv: list[str]) -> int:
 
         return launch(num_ranks, argv)
     return import_module(job.module).run(config)
+
+
+def _parsed(parser: ArgumentParser, argv: list[str]) -> Namespace:
+    try:
+        return parser.parse_args(argv)
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"a file given by --config is not YAML: {error}") from error
 
 
 def _docstring_of(config_class: type, field: str) -> str:
