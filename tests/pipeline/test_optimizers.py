@@ -1,0 +1,179 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.state_dict_loader import load
+
+from data.errors import ConfigError
+from models.build import build_ranker
+from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
+from pipeline.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
+from pipeline.table_optimizer import TableOptimizer
+from sharding_plans.apply import shard
+from tests.sharding_plans.test_guards import plan_for
+from tests.sharding_plans.twin_training import MODEL, NUM_STEPS, SCHEMA, SEED, slice_of_step
+
+CPU = torch.device("cpu")
+ADAM = DenseOptimizerConfig(algorithm="adam", lr=0.01, weight_decay=0.1)
+
+
+def sharded_dlrm(
+    types: tuple[str, ...], sparse: SparseOptimizerConfig, dense: DenseOptimizerConfig
+) -> tuple[Any, ShardedOptimizer]:
+    model = build_ranker(MODEL, SCHEMA, seed=SEED)
+    attach_sparse_optimizer(model, sparse)
+    num_ranks = dist.get_world_size()
+    sharded = shard(model, plan_for(model, *types, num_ranks=num_ranks, ranks_per_host=num_ranks), CPU, seed=SEED)
+    return sharded, build_optimizer(sharded, sparse, dense)
+
+
+def train(model: Any, optimizer: ShardedOptimizer, steps: range) -> list[float]:
+    losses = []
+    for step in steps:
+        dense, sparse, labels = slice_of_step(step, dist.get_rank(), dist.get_world_size())
+        optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(model(dense, sparse), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def first_adamw_step() -> tuple[float, float]:
+    """Largest difference of the dense weights from a plain AdamW's: right after building, and after one step."""
+    settings = DenseOptimizerConfig(algorithm="adamw", lr=0.01, weight_decay=0.5)
+    plain = build_ranker(MODEL, SCHEMA, device="cpu", seed=SEED)
+    model, optimizer = sharded_dlrm(("table_wise",) * 4, SparseOptimizerConfig(), settings)
+    mine = {name: weight for name, weight in model.named_parameters() if "embedding_bags" not in name}
+    theirs = [dict(plain.named_parameters())[name] for name in mine]
+    before = max((a - b).abs().max().item() for a, b in zip(mine.values(), theirs, strict=True))
+    adamw = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.5, eps=settings.eps)
+    train(model, optimizer, range(1))
+    for weight, other in zip(mine.values(), theirs, strict=True):
+        other.grad = weight.grad
+    adamw.step()
+    return before, max((a - b).abs().max().item() for a, b in zip(mine.values(), theirs, strict=True))
+
+
+def test_state_exists_from_the_start_and_has_not_counted_a_step(run_on_ranks: Callable[..., list[Any]]) -> None:
+    before, after = run_on_ranks(1, first_adamw_step)[0]
+
+    assert before == 0.0
+    assert after < 1e-7
+
+
+def accumulators(types: tuple[str, ...]) -> dict[str, set[float]]:
+    _, optimizer = sharded_dlrm(types, SparseOptimizerConfig(initial_accumulator=0.25), ADAM)
+    found = {}
+    for name, entries in optimizer.state_dict()["state"].items():
+        for key, value in entries.items():
+            if key.endswith("momentum1"):
+                pieces = [piece.tensor for piece in value.local_shards()] if hasattr(value, "local_shards") else [value]
+                found[f"{name}/{key}"] = {element for piece in pieces for element in piece.tolist()}
+    return found
+
+
+def test_accumulators_start_where_they_should_under_one_name_in_every_plan(
+    run_on_ranks: Callable[..., list[Any]],
+) -> None:
+    (found,) = run_on_ranks(1, accumulators, ("data_parallel", "row_wise", "table_wise", "table_row_wise"))
+
+    assert found == {f"ebc.embedding_bags.{t}.weight/{t}.momentum1": {0.25} for t in ("t0", "t1", "t2", "t3")}
+
+
+MOVES = [
+    (
+        "row_wise_adagrad",
+        ("data_parallel", "row_wise", "table_wise", "table_row_wise"),
+        ("row_wise", "data_parallel") * 2,
+    ),
+    ("adagrad", ("column_wise", "data_parallel", "grid_shard", "row_wise"), ("data_parallel", "grid_shard") * 2),
+    ("sgd", ("column_wise", "data_parallel", "table_wise", "row_wise"), ("table_wise",) * 4),
+]
+
+
+def losses_with_a_move(directory: Path) -> list[tuple[list[float], list[float]]]:
+    """For each of MOVES: losses of ten steps in one go, and with a checkpoint read under the other plan after five."""
+    found = []
+    half = NUM_STEPS // 2
+    for algorithm, first, second in MOVES:
+        sparse = SparseOptimizerConfig(algorithm=algorithm, lr=0.1)  # pyright: ignore[reportArgumentType]
+        model, optimizer = sharded_dlrm(first, sparse, ADAM)
+        losses = train(model, optimizer, range(half))
+        dcp.save(
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint_id=directory / algorithm
+        )
+        in_one_go = losses + train(model, optimizer, range(half, NUM_STEPS))
+
+        model, optimizer = sharded_dlrm(second, sparse, ADAM)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        load(state, checkpoint_id=directory / algorithm)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        found.append((in_one_go, losses + train(model, optimizer, range(half, NUM_STEPS))))
+    return found
+
+
+def test_a_checkpoint_moves_between_any_two_plans(run_on_ranks: Callable[..., list[Any]], tmp_path: Path) -> None:
+    for rank in run_on_ranks(2, losses_with_a_move, tmp_path):
+        for in_one_go, moved in rank:
+            assert moved == pytest.approx(in_one_go, abs=1e-6)
+
+
+def one_table(algorithm: Any) -> tuple[nn.Parameter, TableOptimizer]:
+    table = nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    return table, TableOptimizer({"t": table}, algorithm, lr=0.5, eps=1.0, initial_accumulator=0.0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"),
+    [
+        # the gradient is [[3, 4], [0, 0]], twice; eps is 1, lr 0.5; row 1 is not in the batch and must not move
+        ("sgd", [[1 - 0.5 * 3 * 2, 2 - 0.5 * 4 * 2], [3, 4]]),
+        ("adagrad", [[1 - 0.5 * (3 / 4 + 3 / (18**0.5 + 1)), 2 - 0.5 * (4 / 5 + 4 / (32**0.5 + 1))], [3, 4]]),
+        # one accumulator for the row: (9 + 16) / 2 = 12.5, then 25
+        (
+            "row_wise_adagrad",
+            [[1 - 0.5 * (3 / (12.5**0.5 + 1) + 3 / 6), 2 - 0.5 * (4 / (12.5**0.5 + 1) + 4 / 6)], [3, 4]],
+        ),
+    ],
+)
+def test_table_optimizer_follows_its_formula(algorithm: str, expected: list[list[float]]) -> None:
+    table, optimizer = one_table(algorithm)
+
+    for _ in range(2):
+        table.grad = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+        optimizer.step()
+
+    torch.testing.assert_close(table.detach(), torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": -1.0}, r"optimizer\.sparse\.lr is -1\.0"),
+        ({"eps": 0.0}, r"optimizer\.sparse\.eps is 0\.0; it must be above 0"),
+        ({"algorithm": "sgd", "initial_accumulator": 0.1}, "but sgd has no accumulator"),
+    ],
+)
+def test_impossible_sparse_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SparseOptimizerConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"betas": (0.9, 1.0)}, r"optimizer\.dense\.betas is \[0\.9, 1\.0\]"),
+        ({"algorithm": "adam", "momentum": 0.9}, "momentum is 0.9, but adam has none"),
+        ({"algorithm": "adam", "initial_accumulator": 0.1}, "but adam has no accumulator"),
+        ({"lr": float("nan")}, r"optimizer\.dense\.lr is nan"),
+    ],
+)
+def test_impossible_dense_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DenseOptimizerConfig(**settings)
