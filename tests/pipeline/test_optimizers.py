@@ -104,9 +104,7 @@ def losses_with_a_move(directory: Path) -> list[tuple[list[float], list[float]]]
         sparse = SparseOptimizerConfig(algorithm=algorithm, lr=0.1)  # pyright: ignore[reportArgumentType]
         model, optimizer = sharded_dlrm(first, sparse, ADAM)
         losses = train(model, optimizer, range(half))
-        dcp.save(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint_id=directory / algorithm
-        )
+        save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint_id=directory / algorithm)
         in_one_go = losses + train(model, optimizer, range(half, NUM_STEPS))
 
         model, optimizer = sharded_dlrm(second, sparse, ADAM)
