@@ -20,6 +20,8 @@ from data.planted import PlantedModel, PlantedRows
 from data.truth import truth_path_of
 
 CHUNK_ROWS = 65_536
+# The model itself draws from [seed, 0] and [seed, 1].
+_ROWS = 2
 TRUTH_SCHEMA = pa.schema([("row_id", pa.int64()), ("label", pa.int8()), ("probability", pa.float64())])
 
 _TEXT_OPTIONS = pa_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
@@ -31,23 +33,27 @@ class GeneratedFile:
     """One written file of Criteo-format text and the Parquet file of its rows' true click probabilities."""
 
     path: Path
-    truth_path: Path
-    num_rows: int
+
+    @property
+    def truth_path(self) -> Path:
+        return truth_path_of(self.path)
 
 
 def generate(config: GenerateConfig) -> list[GeneratedFile]:
-    """The files written: one, or one per day. The same settings give the same bytes.
+    """The files written: one, or a folder with one per day. The same settings give the same bytes.
 
-    Each day is a file of its own seed, so days can be made apart. DataError where the output cannot be written.
+    Each day is a file of its own seed. DataError where the output cannot be written or holds what was not generated.
     """
+    output = Path(config.output)
     model = PlantedModel(config)
-    paths = _output_paths(config)
+    _check_replaceable(output, config.num_days)
+    if config.num_days == 1:
+        return [_write_file(output, model, [config.seed, _ROWS, 0], config.num_rows)]
     ends = [config.num_rows * (day + 1) // config.num_days for day in range(config.num_days)]
-    starts = [0, *ends[:-1]]
-    return [
-        _write_file(path, model, [config.seed, 2, day], end - start)
-        for day, (path, start, end) in enumerate(zip(paths, starts, ends, strict=True))
-    ]
+    with written_aside(output) as folder:
+        for day, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            _write_file(folder / f"day_{day}", model, [config.seed, _ROWS, day], end - start)
+    return [GeneratedFile(output / f"day_{day}") for day in range(config.num_days)]
 
 
 def scramble(values: np.ndarray) -> np.ndarray:
@@ -61,21 +67,22 @@ def scramble(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _output_paths(config: GenerateConfig) -> list[Path]:
-    output = Path(config.output)
-    if config.num_days > 1:
-        return [output / f"day_{day}" for day in range(config.num_days)]
-    if output.is_dir():
+def _check_replaceable(output: Path, num_days: int) -> None:
+    if num_days == 1 and output.is_dir():
         raise DataError(
-            f"{output} is a folder; expected a file name such as {output / 'train.tsv.gz'} (or num_days above 1)."
+            f"{output} is a folder; expected a file such as {output / 'train.tsv.gz'} (or num_days above 1)."
         )
-    return [output]
+    if num_days > 1 and output.is_file():
+        raise DataError(f"{output} is a file; expected a folder for {num_days} days (or num_days=1).")
+    was_generated = truth_path_of(output / "day_0" if num_days > 1 else output).exists()
+    is_empty = not output.exists() or (output.is_dir() and not any(output.iterdir()))
+    if not (is_empty or was_generated):
+        raise DataError(f"{output} is there already and was not generated. Choose another output, or move it away.")
 
 
 def _write_file(path: Path, model: PlantedModel, seed: list[int], num_rows: int) -> GeneratedFile:
-    truth_path = truth_path_of(path)
     with (
-        written_aside(truth_path) as truth_partial,
+        written_aside(truth_path_of(path)) as truth_partial,
         written_aside(path) as partial,
         _open_text(partial, path.suffix == ".gz") as text,
         pq.ParquetWriter(truth_partial, TRUTH_SCHEMA) as truth,
@@ -83,7 +90,7 @@ def _write_file(path: Path, model: PlantedModel, seed: list[int], num_rows: int)
         for first_row, rows in _chunks(model, seed, num_rows):
             pa_csv.write_csv(_text_table(rows), text, _TEXT_OPTIONS)
             truth.write_table(_truth_table(first_row, rows))
-    return GeneratedFile(path, truth_path, num_rows)
+    return GeneratedFile(path)
 
 
 def _chunks(model: PlantedModel, seed: list[int], num_rows: int) -> Iterator[tuple[int, PlantedRows]]:

@@ -35,7 +35,6 @@ from data.schema import Schema, SparseFeature
 from data.splits import TRAIN, Splitter
 from data.train_statistics import BlockIdCounts, DenseSums, IdCounts, dense_sums
 from data.transforms import RowLookup, dense_columns, dense_names, sparse_columns, stored_schema, stored_table
-from data.truth import truth_path_of
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +102,7 @@ class _Preparation:
         self._text = RawText(files, config.block_mib << 20)
         self._num_source_bytes = sum(file.stat().st_size for file in files)
         self._splitter = Splitter.of(config.split, files)
-        self._has_probability = all(truth_path_of(file).exists() for file in files)
-        self._columns = stored_schema(config.dense_missing_indicator, self._has_probability)
+        self._columns = stored_schema(config.dense_missing_indicator, self._text.has_truth)
         self._counts = IdCounts()
         self._sums = DenseSums()
 
@@ -208,7 +206,7 @@ class _Preparation:
             dense_statistics=self._sums.statistics(names),
             num_lines=bad.num_lines,
             bad_lines=dict(bad.counts),
-            has_true_probability=self._has_probability,
+            has_true_probability=self._text.has_truth,
             row_group_rows=self._config.row_group_rows,
             settings=settings,
             origin=origin,

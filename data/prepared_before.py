@@ -6,7 +6,7 @@ from typing import Any
 
 from data.errors import DataError
 from data.manifest import MANIFEST_NAME, Manifest, SourceFile, sha256_of_file
-from data.truth import truth_path_of
+from data.truth import have_truth, truth_path_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +40,18 @@ def _difference(found: Manifest, files: list[Path], settings: dict[str, Any]) ->
             return f"its {name} is {found.settings.get(name)}, asked for is {settings.get(name)}"
     if len(files) != len(found.origin):
         return f"it was made of {len(found.origin)} raw files, the source has {len(files)}"
+    has_truth = have_truth(files)
     for file, origin in zip(files, found.origin, strict=True):
-        if not _is_same_file(file, origin):
+        if not _is_same_file(file, origin, has_truth):
             return f"it was made of another {origin.name} ({origin.num_bytes:,} bytes, sha256 {origin.sha256[:12]}...)"
     return None
 
 
-def _is_same_file(file: Path, origin: SourceFile) -> bool:
-    truth = truth_path_of(file)
+def _is_same_file(file: Path, origin: SourceFile, has_truth: bool) -> bool:
     return (
         file.stat().st_size == origin.num_bytes
         and sha256_of_file(file) == origin.sha256
-        and (sha256_of_file(truth) if truth.exists() else None) == origin.truth_sha256
+        and (sha256_of_file(truth_path_of(file)) if has_truth else None) == origin.truth_sha256
     )
 
 

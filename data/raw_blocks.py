@@ -10,7 +10,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.manifest import SourceFile
-from data.truth import TruthCursor
+from data.truth import TruthCursor, have_truth, truth_path_of
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
@@ -37,18 +37,26 @@ class TextBlock:
 
 @dataclass
 class RawText:
-    """Iterates over the blocks of all files in order. After the iteration `origin` names each file with its checksum."""
+    """Iterates over the blocks of all files in order. After the iteration `origin` names each file with its checksum.
+
+    The true click probabilities come along where every file has them beside it (`has_truth`).
+    """
 
     files: Sequence[Path]
     block_bytes: int
     origin: list[SourceFile] = field(default_factory=list)
 
+    @property
+    def has_truth(self) -> bool:
+        return have_truth(self.files)
+
     def __iter__(self) -> Iterator[TextBlock]:
         self.origin = []
+        has_truth = self.has_truth
         next_row_id = 0
         for file_index, file in enumerate(self.files):
             reader = _FileReader(file, self.block_bytes)
-            truth = TruthCursor.beside(file)
+            truth = TruthCursor(truth_path_of(file)) if has_truth else None
             next_line = 1
             for text, num_source_bytes, is_cut_off in reader:
                 num_lines = int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n")))
@@ -125,7 +133,7 @@ class _FileReader:
     def _chunks(self) -> Iterator[bytes]:
         try:
             with self._file.open("rb") as file:
-                while chunk := file.read(_READ_BYTES):
+                while chunk := file.read(min(_READ_BYTES, self._block_bytes)):
                     self._sha256.update(chunk)
                     self._num_bytes += len(chunk)
                     yield chunk

@@ -1,6 +1,6 @@
 """The true click probabilities that the generator wrote beside a raw file, read along with its lines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,11 @@ def raw_stem(raw_path: Path) -> str:
     return raw_path.name.removesuffix(".gz").removesuffix(".tsv").removesuffix(".txt")
 
 
+def have_truth(raw_paths: Sequence[Path]) -> bool:
+    """Whether every one of these raw files has its true click probabilities beside it."""
+    return all(truth_path_of(path).exists() for path in raw_paths)
+
+
 def iter_truth(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Probabilities (float64) and the labels drawn from them (int8) of a `.truth.parquet` file, some rows at a time."""
     for batch in pq.ParquetFile(path).iter_batches(columns=["probability", "label"]):
@@ -39,12 +44,6 @@ class TruthCursor:
             raise DataError(f"{path} cannot be read: {error}. Move it away, or generate it again.") from error
         self._rest = np.empty(0)
         self._num_read = 0
-
-    @classmethod
-    def beside(cls, raw_path: Path) -> "TruthCursor | None":
-        """A cursor where the raw file has probabilities beside it, else none."""
-        path = truth_path_of(raw_path)
-        return cls(path) if path.exists() else None
 
     @property
     def num_rows(self) -> int:
