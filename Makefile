@@ -29,7 +29,7 @@ CONFIG ?= pipeline/configs/demo.yaml
 else
 DATA := artifacts/data/criteo-$(subst .,-,$(notdir $(CRITEO:/=)))
 RAW := $(CRITEO)
-CONFIG ?= pipeline/configs/criteo_kaggle.yaml
+CONFIG ?= $(firstword $(wildcard pipeline/configs/criteo_kaggle.yaml) pipeline/configs/demo.yaml)
 # A folder holds the days of the 1TB log: train on all but the last, whose halves are for validation and test.
 SPLIT := $(shell [ -d "$(CRITEO)" ] && echo --split.by day)
 endif
@@ -92,6 +92,7 @@ $(STAMP): requirements/common.txt requirements/$(DEVICE).txt requirements/torchr
 	@[ -z "$(filter-out $@,$(wildcard $(VENV)/.installed-*))" ] || rm -rf $(VENV)
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || { \
 	  echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing the $(DEVICE) set into $(VENV): a few minutes, once."
 	$(BIN)/pip install --quiet -r requirements/$(DEVICE).txt -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps -r requirements/torchrec.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

@@ -161,8 +161,8 @@ def _split_table(metrics: Mapping[str, float]) -> list[Table]:
 
 
 def _learning_blocks(run: TrainingReport) -> list[Block]:
-    training, evaluations = _training_rows(run.log), [row for row in run.log if "eval/auc" in row]
-    blocks: list[Block] = []
+    training, evaluations = _training_rows(run.log), _evaluation_rows(run)
+    blocks: list[Block] = [*_overfitting_note(evaluations)]
     if training:
         blocks.append(loss_figure(training, evaluations, run.metrics))
     if len(evaluations) > 1:
@@ -174,6 +174,31 @@ def _learning_blocks(run: TrainingReport) -> list[Block]:
     if training and len(evaluations) < 2:
         blocks.append(Prose("AUC was not measured on the way; `training.eval_every_steps` draws its curve here."))
     return blocks
+
+
+def _evaluation_rows(run: TrainingReport) -> list[Mapping[str, float]]:
+    """The evaluations on the way, and the one at the end where it is on the val split and later than those."""
+    rows = [row for row in run.log if "eval/auc" in row]
+    last = max((row["step"] for row in run.log), default=0)
+    if "val/auc" in run.metrics and last > (rows[-1]["step"] if rows else 0):
+        values = {f"eval/{key[4:]}": value for key, value in run.metrics.items() if key.startswith("val/")}
+        rows.append({"step": last, **values})
+    return rows
+
+
+def _overfitting_note(evaluations: LogRows) -> list[Note]:
+    """A warning where the AUC fell from its highest by more than chance explains: three standard errors of one evaluation."""
+    if len(evaluations) < 2:
+        return []
+    best, last = max(evaluations, key=lambda row: row["eval/auc"]), evaluations[-1]
+    margin = 3 * last.get("eval/auc_se", 0.001)
+    if not best["eval/auc"] - last["eval/auc"] > margin:
+        return []
+    text = (
+        f"The model overfits: the AUC on val was highest at step {best['step']:,.0f} ({best['eval/auc']:.4f}) and then fell to "
+        f"{last['eval/auc']:.4f}. Fewer `training.num_epochs`, a `training.stop_at_auc` or a lower `optimizer.sparse.lr` helps."
+    )
+    return [Note(text, "warning")]
 
 
 def _training_rows(log: LogRows) -> list[Mapping[str, float]]:

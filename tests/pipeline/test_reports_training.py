@@ -105,6 +105,19 @@ def test_random_data_are_told_that_half_is_right(low, high, tone):
     assert "an AUC of 0.5 is the right answer" in note.text
 
 
+@pytest.mark.parametrize(("last", "is_told"), [(0.741, False), (0.70, True)])
+def test_overfitting_is_told_only_beyond_chance(last, is_told):
+    aucs = {100: 0.73, 200: 0.742, 300: last}
+    log = [{"step": step, "eval/auc": auc, "eval/logloss": 0.5, "eval/auc_se": 0.002} for step, auc in aucs.items()]
+    text = render_markdown(training_report(a_run(log=log)))
+    assert ("The model overfits: the AUC on val was highest at step 200 (0.7420)" in text) is is_told
+
+
+def test_last_evaluation_is_the_end_of_the_curve():
+    auc = figures(a_run(metrics={**METRICS, "val/auc": 0.7777, "val/logloss": 0.46}))["auc"]
+    assert (auc.data["step"], auc.data["val"]) == ([50, 100, 150], [0.725, 0.75, 0.7777])
+
+
 def test_note_about_random_data_is_only_for_random_data():
     assert "right answer" not in render_markdown(training_report(a_run()))
 
