@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from argparse import ArgumentError
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ def from_plain(config_class: type[T], plain: dict[str, Any], origin: str) -> T:
     parser.add_class_arguments(config_class, None)
     try:
         return config_class(**parser.instantiate(parser.parse_object(plain)).as_dict())
-    except (ValueError, TypeError, KeyError) as error:
+    except (ArgumentError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{origin} does not hold settings that this version understands: {error}") from error
 
 
