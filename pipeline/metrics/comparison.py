@@ -52,20 +52,21 @@ class Comparison:
 
     def verdict(self) -> str:
         """What the test says, in one or two sentences."""
-        change = self.auc
-        p = f"p = {self.p_corrected:.2g}"
-        if self.num_comparisons > 1:
-            p += f" corrected for {self.num_comparisons} comparisons"
-        numbers = f"the difference {change.value:+.6f} has the interval [{change.low:+.6f}, {change.high:+.6f}]"
+        better, worse = (self.second, self.first) if self.auc.value > 0 else (self.first, self.second)
+        change = self.auc if self.auc.value > 0 else Difference(-self.auc.value, self.auc.se)
+        numbers = (
+            f"the difference {change.value:.6f} has the interval [{change.low:+.6f}, {change.high:+.6f}], {self._p()}"
+        )
+        rows = f"on these {self.num_rows:,} rows"
         if change.se == 0 and change.value == 0:
             return f"{self.first} and {self.second} rank these {self.num_rows:,} rows alike: no difference at all."
         if self.is_distinguishable:
-            better, worse = (self.second, self.first) if change.value > 0 else (self.first, self.second)
-            return f"{better} is better than {worse} on these {self.num_rows:,} rows: {numbers}, {p}."
-        return (
-            f"{self.first} and {self.second} are not distinguishable on these {self.num_rows:,} rows: {numbers},"
-            f" {p}. {self._needed()}"
-        )
+            return f"{better} is better than {worse} {rows}: {numbers}."
+        return f"{self.first} and {self.second} are not distinguishable {rows}: {numbers}. {self._needed()}"
+
+    def _p(self) -> str:
+        text = p_value_text(self.p_corrected)
+        return text if self.num_comparisons == 1 else f"{text} corrected for {self.num_comparisons} comparisons"
 
     def _needed(self) -> str:
         if not math.isfinite(self.rows_needed):
@@ -80,6 +81,11 @@ class RunsCompared:
     runs: list[Run]
     comparisons: list[Comparison]
     num_positives: int
+
+
+def p_value_text(p_value: float) -> str:
+    """`p = 0.013`; a value too small for a float is not called zero."""
+    return f"p = {p_value:.2g}" if p_value > 0 else "p < 1e-300"
 
 
 def compare_runs(

@@ -53,11 +53,17 @@ def slice_metrics(
     return result
 
 
+def encoded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray]:
+    """The distinct values of a column, missing among them, and each row's code [N] that points into them."""
+    array = column.combine_chunks()
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    result = array.dictionary_encode(null_encoding="encode")
+    return result.dictionary, result.indices.to_numpy(zero_copy_only=False)
+
+
 def value_codes(column: pa.ChunkedArray, max_values: int) -> tuple[list[str], NDArray]:
     """Names of a column's values and each row's code [N]: in their own order, the rarest pooled if over `max_values`."""
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    dictionary, codes = encoded.dictionary, encoded.indices.to_numpy(zero_copy_only=False)
+    dictionary, codes = encoded(column)
     counts = np.bincount(codes, minlength=len(dictionary))
     kept = np.sort(np.argsort(-counts, kind="stable")[:max_values])
     sorted_kept = _in_value_order(dictionary, kept)

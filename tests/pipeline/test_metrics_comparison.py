@@ -44,7 +44,7 @@ def test_a_better_run_is_named_whatever_the_order_and_form_of_its_rows(tmp_path)
     comparison = compare_runs([a, tmp_path / "clean"]).comparisons[0]
     assert comparison.is_distinguishable
     assert comparison.verdict().startswith(
-        f"clean is better than noisy.csv on these {NUM_ROWS:,} rows: the difference +0."
+        f"clean is better than noisy.csv on these {NUM_ROWS:,} rows: the difference 0."
     )
     assert compare_runs([b, a]).comparisons[0].auc.value == -comparison.auc.value
     assert comparison.logloss.value < 0

@@ -1,0 +1,129 @@
+"""A file of scores judged: slices, groups, joined columns, what the job prints and writes."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from data.errors import DataError
+from pipeline.evaluate_config import CompareRunsConfig, ScoresConfig
+from pipeline.jobs import compare_runs, evaluate_scores
+from pipeline.judging import judge_scores
+from pipeline.metrics.slices import frequency_codes, grouped_auc
+
+NUM_ROWS = 6000
+
+
+def columns() -> dict:
+    rng = np.random.default_rng(3)
+    labels = rng.random(NUM_ROWS) < 0.3
+    logits = labels + rng.standard_normal(NUM_ROWS) - 1
+    return {
+        "row_id": np.arange(NUM_ROWS),
+        "label": labels.astype(np.int8),
+        "score": (1 / (1 + np.exp(-logits))).astype(np.float32),
+        "day": rng.integers(0, 12, NUM_ROWS),
+        "site": np.array(["b", "a", None], object)[rng.integers(0, 3, NUM_ROWS)],
+        "user": rng.integers(0, 200, NUM_ROWS),
+    }
+
+
+@pytest.fixture
+def scores_path(tmp_path):
+    pq.write_table(pa.table(columns()), tmp_path / "run.parquet")
+    return tmp_path / "run.parquet"
+
+
+def test_each_slice_has_the_auc_of_its_own_rows(scores_path):
+    judged = judge_scores(scores_path, ScoresConfig(slices=("day", "site")))
+    table = columns()
+    assert [item.value for item in judged.slices["day"]] == [str(day) for day in range(12)]
+    for item in judged.slices["day"]:
+        rows = table["day"] == int(item.value)
+        assert item.evaluation.auc == pytest.approx(
+            roc_auc_score(table["label"][rows], table["score"][rows]), abs=1e-12
+        )
+    assert [item.value for item in judged.slices["site"]] == ["a", "b", "missing"]
+    assert sum(item.evaluation.num_rows for item in judged.slices["site"]) == NUM_ROWS
+
+
+def test_rare_values_are_pooled_into_one_slice(scores_path):
+    slices = judge_scores(scores_path, ScoresConfig(slices=("user",), max_slices=3)).slices["user"]
+    counts = np.sort(np.bincount(columns()["user"]))[::-1]
+    assert sorted((item.evaluation.num_rows for item in slices[:3]), reverse=True) == counts[:3].tolist()
+    assert (slices[3].value, slices[3].evaluation.num_rows) == ("all others", NUM_ROWS - counts[:3].sum())
+
+
+def test_frequency_buckets_count_occurrences_elsewhere():
+    seen = np.repeat([7, 8, 9], [1, 12, 150])
+    names, codes = frequency_codes(np.array([9, 7, 5, 8]), seen)
+    assert [names[code] for code in codes] == ["100 to 999 times", "1 to 9 times", "never", "10 to 99 times"]
+
+
+def test_grouped_auc_equals_the_mean_over_users_computed_one_by_one(scores_path):
+    table = columns()
+    expected, weights = [], []
+    for user in range(200):
+        rows = table["user"] == user
+        if rows.any() and 0 < table["label"][rows].mean() < 1:
+            expected.append(roc_auc_score(table["label"][rows], table["score"][rows]))
+            weights.append(rows.sum())
+    judged = judge_scores(scores_path, ScoresConfig(group_by="user"))
+    assert judged.grouped is not None
+    assert judged.grouped.auc == pytest.approx(np.average(expected, weights=weights), abs=1e-12)
+    assert judged.grouped.num_groups == len(expected)
+
+
+def test_grouped_auc_worked_by_hand():
+    # Group 0: pairs (.8, .2) won, (.8, .8) tied: .75 over 3 rows. Group 1: lost, 0 over 2 rows. Group 2: one label only.
+    grouped = grouped_auc(
+        np.array([0, 0, 0, 1, 1, 2]), np.array([0.8, 0.2, 0.8, 0.1, 0.5, 0.5]), np.array([1, 0, 0, 1, 0, 1])
+    )
+    assert grouped.auc == pytest.approx(0.75 * 3 / 5)
+    assert (grouped.num_groups, grouped.num_one_class_groups) == (2, 1)
+    assert grouped.share_of_rows == pytest.approx(5 / 6)
+
+
+def test_an_unknown_slice_column_is_refused_with_the_known_names(scores_path):
+    with pytest.raises(DataError, match="has no column 'dya'; it has day"):
+        judge_scores(scores_path, ScoresConfig(slices=("dya",)))
+
+
+def test_the_job_writes_metrics_and_a_report_with_every_plot(scores_path, tmp_path, capsys):
+    config = ScoresConfig(slices=("site",), group_by="user")
+    assert evaluate_scores.run_on_file(str(scores_path), config, str(tmp_path / "out")) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    table = columns()
+    assert metrics["auc"] == pytest.approx(roc_auc_score(table["label"], table["score"]), abs=1e-12)
+    assert metrics["slice/site/a/num_samples"] == np.count_nonzero(table["site"] == "a")
+    page = (tmp_path / "out" / "report.html").read_text()
+    for figure in ("roc", "precision-recall", "reliability", "scores", "slices"):
+        assert f"{figure}-run-parquet" in page
+    printed = capsys.readouterr().out
+    assert f"{metrics['auc']:.5f}" in printed
+    assert "site = missing" in printed
+
+
+def test_one_class_only_is_said_and_ends_well(tmp_path, capsys, caplog):
+    pq.write_table(pa.table({"label": [0, 0, 0], "score": [0.1, 0.2, 0.2]}), tmp_path / "zeros.parquet")
+    assert evaluate_scores.run_on_file(str(tmp_path / "zeros.parquet"), ScoresConfig(), str(tmp_path / "out")) == 0
+    assert "all rows have one label, so AUC and NE are undefined" in caplog.text
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert math.isnan(metrics["auc"])
+    assert metrics["logloss"] == pytest.approx(-(math.log(0.9) + 2 * math.log(0.8)) / 3, rel=1e-6)
+
+
+def test_compare_runs_prints_the_verdict_and_writes_its_report(scores_path, tmp_path, capsys):
+    table = columns()
+    noise = np.random.default_rng(4).uniform(0.3, 1, NUM_ROWS).astype(np.float32)
+    pq.write_table(pa.table(table | {"score": table["score"] * noise}), tmp_path / "noisy.parquet")
+    config = CompareRunsConfig(runs=(str(scores_path), str(tmp_path / "noisy.parquet")), out=str(tmp_path / "out"))
+    assert compare_runs.run(config) == 0
+    assert "run.parquet is better than noisy.parquet on these 6,000 rows" in capsys.readouterr().out
+    assert "differences" in (tmp_path / "out" / "comparison.html").read_text()
+    metrics = json.loads((tmp_path / "out" / "comparison_metrics.json").read_text())
+    assert metrics["noisy.parquet - run.parquet/auc_high"] < 0
