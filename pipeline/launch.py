@@ -52,6 +52,11 @@ def is_rank() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def rank_of_launcher() -> int:
+    """This process's rank as torchrun set it; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0")) if is_rank() else 0
+
+
 def report_user_mistake(error: ShardlineError) -> None:
     """Say on stderr what went wrong; under our launcher, hand it over instead, so that it is said once and not per rank."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")

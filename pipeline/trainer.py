@@ -38,6 +38,11 @@ class Hooks:
     save_checkpoint: Callable[[int], object]
 
 
+def last_step(config: TrainingConfig, batches: TrainBatches) -> int:
+    """The number of steps that training comes to: all epochs, or `max_steps` if that is fewer."""
+    return min(batches.num_steps, config.max_steps or batches.num_steps)
+
+
 class Trainer:
     """Trains a sharded task from `first_step` on, each step on every rank's share of the same global batch."""
 
@@ -59,7 +64,7 @@ class Trainer:
         self._clock = StepClock()
         self._step = first_step
         self._first_step = first_step
-        self._last_step = min(batches.num_steps, config.max_steps or batches.num_steps)
+        self._last_step = last_step(config, batches)
         self._batches = batches
         self._pipeline = TrainPipelineSparseDist(
             model,

@@ -11,7 +11,7 @@ from pipeline.run_directory import RunDirectory
 from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
 from pipeline.step_log import SilentLog, StepLog
-from pipeline.trainer import Hooks, Outcome, Trainer
+from pipeline.trainer import Hooks, Outcome, Trainer, last_step
 
 JUDGED_SPLITS = ("val", "test")
 
@@ -39,7 +39,7 @@ def run(config: TrainConfig) -> int:
 
 def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ranks: Ranks, first_step: int) -> Outcome:
     config = learner.config.training
-    log = StepLog(directory, batches.num_steps) if ranks.is_zero else SilentLog()
+    log = StepLog(directory, last_step(config, batches)) if ranks.is_zero else SilentLog()
     try:
         return Trainer(
             model=learner.model,
