@@ -7,8 +7,10 @@ from typing import Any
 from torch import nn
 from torchrec.distributed.planner.types import Topology
 
+from data.errors import PlanError
 from sharding_plans.constraints import MemoryReservation
 from sharding_plans.guards import changed_by
+from sharding_plans.infeasible import InfeasiblePlan
 from sharding_plans.planner import Planned, make_plan
 from sharding_plans.profile_topology import topology_of
 from sharding_plans.request import DENSE_COPIES, PlanRequest
@@ -84,27 +86,38 @@ def prepare(request: PlanRequest) -> Prepared:
     return Prepared(request, module, topology, reserved, reservation.budget(topology, request.reserved_fraction))
 
 
-def plan_offline(request: PlanRequest, *, on_proposal: Callable[[], Any] | None = None) -> Planned:
-    """The request's plan with TorchRec's estimates; PlanError with the planner's reason where there is none.
+def plan_offline(
+    request: PlanRequest, *, first_plan_only: bool = False, on_proposal: Callable[[], Any] | None = None
+) -> Planned:
+    """The request's plan with TorchRec's estimates; InfeasiblePlan with the planner's reason where there is none.
 
-    `on_proposal` is called for each of the planner's proposals, for a progress bar.
+    `first_plan_only` stops at the first plan that fits instead of the best. `on_proposal` is called for each of the planner's
+    proposals, for a progress bar. Raises PlanError for a request that makes no sense (ranks that do not fill hosts, a rule for
+    a table that is not there).
     """
     check_device(request.strategy, request.hardware.device)
     module = build_tables_module(request.model)
     excluded = changed_by(module)
-    num_tables = len(request.model.tables)
-    return make_plan(
-        module,
-        topology_of(request.hardware, request.num_ranks),
-        local_batch_size=request.local_batch_size,
-        sharders=[EveryTypeSharder(excluded=excluded)],
-        constraints=table_constraints(request.strategy, request.model, excluded),
-        proposers=build_proposers(
-            request.strategy, num_tables=num_tables, num_ranks=request.num_ranks, on_proposal=on_proposal
+    search = {
+        "sharders": [EveryTypeSharder(excluded=excluded)],
+        "constraints": table_constraints(request.strategy, request.model, excluded),
+        "proposers": build_proposers(
+            request.strategy,
+            num_tables=len(request.model.tables),
+            num_ranks=request.num_ranks,
+            first_plan_only=first_plan_only,
+            on_proposal=on_proposal,
         ),
-        partitioner=build_partitioner(request.strategy, request.model),
-        reservation=Reservation(request.reserved_fraction, request.model.dense_bytes),
-    )
+        "partitioner": build_partitioner(request.strategy, request.model),
+        "reservation": Reservation(request.reserved_fraction, request.model.dense_bytes),
+    }
+    topology = topology_of(request.hardware, request.num_ranks)
+    try:
+        return make_plan(module, topology, local_batch_size=request.local_batch_size, **search)
+    except PlanError as error:
+        if error.__cause__ is None:
+            raise
+        raise InfeasiblePlan(str(error)) from error.__cause__
 
 
 def main_tier(topology: Topology) -> str:

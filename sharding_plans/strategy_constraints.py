@@ -17,9 +17,10 @@ from torchrec.distributed.planner.types import ParameterConstraints, Partitioner
 from torchrec.distributed.types import CacheParams
 
 from data.errors import PlanError
+from sharding_plans.infeasible import InfeasiblePlan
 from sharding_plans.names import unknown_name
 from sharding_plans.partitioners import Group, PinnedPartitioner
-from sharding_plans.proposers import LimitedProposer
+from sharding_plans.proposers import LimitedProposer, Stop
 from sharding_plans.strategies import Strategy, TableRule
 from sharding_plans.table_specs import ModelTables, TableSpec
 from sharding_plans.types import SHARDING_TYPES
@@ -43,21 +44,26 @@ def table_constraints(
     """Constraints for every table, by name.
 
     `excluded` maps sharding types that must not be used (another algorithm than the unsharded model's) to the reason. Raises
-    PlanError for a pattern that no table matches and for a table to which only excluded types are open.
+    PlanError for a pattern that no table matches, InfeasiblePlan for a table to which only excluded types are open.
     """
     check_patterns(strategy, model)
     return {table.name: _constraint(table, rule_of(strategy, table), excluded) for table in model.tables}
 
 
 def rule_of(strategy: Strategy, table: TableSpec) -> TableRule:
-    """All that a strategy says of one table, merged."""
+    """All that a strategy says of one table, merged; a table that is tied to a rank or a group is table-wise."""
+    rule = merged_rule(strategy, table)
+    if rule.rank is not None or any(fnmatchcase(table.name, name) for group in strategy.together for name in group):
+        return replace(rule, sharding_types=("table_wise",))
+    return rule
+
+
+def merged_rule(strategy: Strategy, table: TableSpec) -> TableRule:
+    """The strategy's general rule for a table, overridden by its rules for that table in their order."""
     rule = _base_rule(strategy, table)
     for pattern, over in strategy.tables.items():
         if fnmatchcase(table.name, pattern):
-            given = {key: value for key, value in vars(over).items() if value is not None}
-            rule = replace(rule, **given)
-    if rule.rank is not None or any(fnmatchcase(table.name, name) for group in strategy.together for name in group):
-        rule = replace(rule, sharding_types=("table_wise",))
+            rule = replace(rule, **{key: value for key, value in vars(over).items() if value is not None})
     return rule
 
 
@@ -69,15 +75,15 @@ def check_patterns(strategy: Strategy, model: ModelTables) -> None:
 
 
 def check_device(strategy: Strategy, device: str) -> None:
-    """Raise PlanError for a strategy that the device has no meaning for."""
+    """Raise InfeasiblePlan for a strategy that means nothing on the device."""
     if device != "cpu":
         return
     if "dynamic_programming" in strategy.proposers:
-        raise PlanError(
+        raise InfeasiblePlan(
             f"Strategy {strategy.name}: TorchRec's dynamic programming shares out GPU memory, which CPU ranks do not have."
         )
     if strategy.offload_above_mib is not None:
-        raise PlanError(
+        raise InfeasiblePlan(
             f"Strategy {strategy.name}: offloading moves tables out of GPU memory, which CPU ranks do not have."
         )
 
@@ -90,14 +96,26 @@ def build_partitioner(strategy: Strategy, model: ModelTables) -> Partitioner:
 
 
 def build_proposers(
-    strategy: Strategy, *, num_tables: int, num_ranks: int, on_proposal: Callable[[], Any] | None = None
+    strategy: Strategy,
+    *,
+    num_tables: int,
+    num_ranks: int,
+    first_plan_only: bool = False,
+    on_proposal: Callable[[], Any] | None = None,
 ) -> list[Proposer]:
     """The strategy's proposers, each stopped after so many proposals that large searches end in minutes.
 
-    A proposal costs time in proportion to tables x ranks; the limit is a number, not a time, so that plans repeat.
+    A proposal costs time in proportion to tables x ranks; the limit is a number, not a time, so that plans repeat. With
+    `first_plan_only` the search ends at the first plan that fits: enough to know that there is one.
     """
-    limit = max(20, _PROPOSAL_WORK // (num_tables * num_ranks))
-    return [LimitedProposer(_PROPOSERS[name](), limit, on_proposal) for name in strategy.proposers]
+    limit = proposal_limit(num_tables, num_ranks)
+    stop = Stop(after_first_plan=first_plan_only)
+    return [LimitedProposer(_PROPOSERS[name](), limit, stop, on_proposal) for name in strategy.proposers]
+
+
+def proposal_limit(num_tables: int, num_ranks: int) -> int:
+    """Proposals that one proposer may make for so many tables on so many ranks."""
+    return max(20, _PROPOSAL_WORK // (num_tables * num_ranks))
 
 
 def _base_rule(strategy: Strategy, table: TableSpec) -> TableRule:
@@ -124,7 +142,7 @@ def _constraint(table: TableSpec, rule: TableRule, excluded: Mapping[str, str]) 
     asked = rule.sharding_types
     types = None if asked is None else [kind for kind in asked if kind not in excluded]
     if asked and not types:
-        raise PlanError(f"Table {table.name} may only be {' or '.join(asked)}, but {excluded[asked[0]]}.")
+        raise InfeasiblePlan(f"Table {table.name} may only be {' or '.join(asked)}, but {excluded[asked[0]]}.")
     kernels = list(rule.compute_kernels) if rule.compute_kernels else None
     if kernels and (types is None or "data_parallel" in types) and "dense" not in kernels:
         kernels.append("dense")  # the only kernel of data-parallel tables, which no other type takes
