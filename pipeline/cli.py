@@ -67,10 +67,23 @@ JOBS = (
     ),
     Job(
         name="evaluate",
-        help="exact AUC and the other metrics of a checkpoint",
+        help="exact AUC and the other metrics of a checkpoint or of a file of scores",
         config="pipeline.config:EvaluateConfig",
         module="pipeline.jobs.evaluate",
         positionals=(("checkpoint", "1"),),
+    ),
+    Job(
+        name="compare-runs",
+        help="say which of several runs is better on the same rows, and how sure that is",
+        config="pipeline.evaluate_config:CompareRunsConfig",
+        module="pipeline.jobs.compare_runs",
+        positionals=(("runs", "+"),),
+    ),
+    Job(
+        name="cross-validate",
+        help="train and test a ranker on each fold of one set of rows",
+        config="pipeline.config:CrossValidateConfig",
+        module="pipeline.jobs.cross_validate",
     ),
     Job(
         name="doctor",

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from data.config import RandomConfig
+from data.config import PrepareConfig, RandomConfig
 from data.errors import ConfigError
 from models.config import ModelConfig
+from pipeline.evaluate_config import ScoresConfig
 from pipeline.optimizer_config import DenseOptimizerConfig, ScheduleConfig, SparseOptimizerConfig
 from sharding_plans.config import PlanConfig
 
@@ -108,16 +109,18 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Evaluate a checkpoint on val and test, on any number of ranks."""
+    """Evaluate a checkpoint on val and test, on any number of ranks, or a file of scores."""
 
     checkpoint: str
-    """The checkpoint directory, or a run's directory (its last checkpoint is taken)."""
+    """The checkpoint directory, a run's directory (its last checkpoint is taken), or a Parquet or CSV file of scores."""
     data_path: str | None = None
     """Another prepared directory of the same schema; none: the one that the run was trained on."""
     splits: tuple[Literal["train", "val", "test"], ...] = ("val", "test")
     """Which splits to evaluate."""
     out: str | None = None
-    """Directory for metrics.json; none: only the table on stdout."""
+    """Directory for metrics.json, the report and the scores; none: only the table on stdout."""
+    scores: ScoresConfig = field(default_factory=ScoresConfig)
+    """Slices, groups, and how to read a file of scores."""
     ranks: int = 1
     """Processes to evaluate on; above 1, torchrun's launcher starts them here."""
     device: Device = "auto"
@@ -128,6 +131,27 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         _check_at_least_one("ranks", self.ranks)
         _check_at_least_one("eval_batch_size", self.eval_batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidateConfig:
+    """Train and test a ranker on each fold of one set of rows: mean and spread of its metrics."""
+
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    """The raw rows and how to prepare them; `output` and the split's `by`, `num_folds` and `fold` are set per fold."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The training; `data.path` and `name` are set per fold."""
+    num_folds: int = 5
+    """Number of folds; each is the test split once, and id maps are fitted anew on the rest."""
+    out: str = "artifacts/cross_validation"
+    """Directory for the prepared folds, their runs, and cross_validation.json."""
+    ranks: int = 1
+    """Processes to train on; above 1, torchrun's launcher starts them here."""
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("ranks", self.ranks)
+        if self.num_folds < 2:
+            raise ConfigError(f"num_folds is {self.num_folds}; cross-validation needs at least 2.")
 
 
 def _check_at_least_one(key: str, value: int) -> None:

@@ -5,7 +5,7 @@ from pipeline.config import TrainConfig
 from pipeline.evaluation import evaluate
 from pipeline.learner import Learner, build_learner
 from pipeline.ranks import Ranks, joined_ranks
-from pipeline.results import judge
+from pipeline.results import Results, judge
 from pipeline.resume import resume_point
 from pipeline.run_directory import RunDirectory
 from pipeline.run_files import finish_run, start_run
@@ -19,22 +19,28 @@ JUDGED_SPLITS = ("val", "test")
 def run(config: TrainConfig) -> int:
     """Train on this rank, together with the others; 0 when the run is whole."""
     with joined_ranks(config.device, config.training.threads_per_rank) as ranks:
-        source = ranks.together(lambda: open_source(config.data, config.training.seed))
-        task = ranks.together(lambda: assemble(config, source.schema, ranks.device.type))
-        tables, batch_size = table_shapes(task), config.training.global_batch_size
-        resume = ranks.together(lambda: resume_point(config, source, tables))
-        first_step = resume.step if resume else 0
-        batches = ranks.together(lambda: source.train_batches(config.training, ranks, first_step))
-        planned = ranks.together(lambda: choose_plan(config.sharding, task, source.schema, batch_size, ranks))
-        directory = ranks.on_zero(lambda: start_run(config, planned))
-        learner = build_learner(config, source, task, planned.plan, tables, ranks)
-        if resume:
-            learner.load(resume.checkpoint, resume.meta)
-        outcome = _train(learner, batches, directory, ranks, first_step)
-        learner.save(directory.checkpoints, outcome.step, ranks)
-        results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
-        ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
+        train(config, ranks)
     return 0
+
+
+def train(config: TrainConfig, ranks: Ranks) -> Results:
+    """One whole run on ranks that have joined already: the model's results on val and test; a collective."""
+    source = ranks.together(lambda: open_source(config.data, config.training.seed))
+    task = ranks.together(lambda: assemble(config, source.schema, ranks.device.type))
+    tables, batch_size = table_shapes(task), config.training.global_batch_size
+    resume = ranks.together(lambda: resume_point(config, source, tables))
+    first_step = resume.step if resume else 0
+    batches = ranks.together(lambda: source.train_batches(config.training, ranks, first_step))
+    planned = ranks.together(lambda: choose_plan(config.sharding, task, source.schema, batch_size, ranks))
+    directory = ranks.on_zero(lambda: start_run(config, planned))
+    learner = build_learner(config, source, task, planned.plan, tables, ranks)
+    if resume:
+        learner.load(resume.checkpoint, resume.meta)
+    outcome = _train(learner, batches, directory, ranks, first_step)
+    learner.save(directory.checkpoints, outcome.step, ranks)
+    results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
+    ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
+    return results
 
 
 def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ranks: Ranks, first_step: int) -> Outcome:
