@@ -27,7 +27,8 @@ DATA := artifacts/data/demo
 RAW := artifacts/data/demo.tsv.gz
 CONFIG ?= pipeline/configs/demo.yaml
 else
-DATA := artifacts/data/criteo-$(subst .,-,$(notdir $(CRITEO:/=)))
+SPACE := $(subst ,, )
+DATA := artifacts/data/criteo-$(subst .,-,$(subst $(SPACE),-,$(notdir $(CRITEO:/=))))
 RAW := $(CRITEO)
 CONFIG ?= $(firstword $(wildcard pipeline/configs/criteo_kaggle.yaml) pipeline/configs/demo.yaml)
 # A folder holds the days of the 1TB log: train on all but the last, whose halves are for validation and test.
