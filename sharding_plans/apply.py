@@ -37,9 +37,7 @@ class TrainedParameters:
     data_parallel: dict[str, nn.Parameter]
 
 
-def shard(
-    module: nn.Module, plan: ShardingPlan, device: torch.device, *, seed: int, num_ranks: int | None = None
-) -> DistributedModelParallel:
+def shard(module: nn.Module, plan: ShardingPlan, device: torch.device, *, seed: int) -> DistributedModelParallel:
     """The module with its tables sharded by the plan over the ranks of the default process group, ready to train.
 
     Tables lie on the meta device before; each rank allocates its shards only. Initial table weights are a function of
@@ -48,9 +46,8 @@ def shard(
     neither the tables nor the ranks, where TorchRec would compute something else under it, or where the ranks' plans
     differ.
     """
-    ranks = num_ranks if num_ranks is not None else dist.get_world_size()
     configs = dict(table_configs(module))
-    check_same_plan(fail_together(lambda: _checked_fingerprint(module, plan, ranks)))
+    check_same_plan(fail_together(lambda: _checked_fingerprint(module, plan, dist.get_world_size())))
     with quiet_torchrec(), torch.random.fork_rng(devices=[]):
         sharded = DistributedModelParallel(module, plan=plan, sharders=[EveryTypeSharder()], device=device)  # pyright: ignore[reportArgumentType]
     _initialise(sharded, configs, seed)

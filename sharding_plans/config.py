@@ -21,12 +21,14 @@ class TableConstraint:
 
     def __post_init__(self) -> None:
         if self.sharding_types is not None:
-            _check_types("plan.tables.<pattern>.sharding_types", self.sharding_types)
+            _check_types("sharding.tables.<pattern>.sharding_types", self.sharding_types)
         if self.compute_kernels is not None and not self.compute_kernels:
-            raise ConfigError("plan.tables.<pattern>.compute_kernels is empty: name a kernel, or leave the key out.")
+            raise ConfigError(
+                "sharding.tables.<pattern>.compute_kernels is empty: name a kernel, or leave the key out."
+            )
         if self.min_partition is not None and (self.min_partition < 4 or self.min_partition % 4):
             raise ConfigError(
-                f"plan.tables.<pattern>.min_partition is {self.min_partition}: column shards are a multiple of 4 wide."
+                f"sharding.tables.<pattern>.min_partition is {self.min_partition}: column shards are a multiple of 4 wide."
             )
 
 
@@ -34,7 +36,7 @@ class TableConstraint:
 class PlanConfig:
     """How TorchRec's planner may lay the tables over the ranks."""
 
-    sharding_types: tuple[ShardingTypeName, ...] = SHARDING_TYPES  # pyright: ignore[reportAssignmentType]
+    sharding_types: tuple[ShardingTypeName, ...] = SHARDING_TYPES
     """Sharding types that the planner may choose from, for tables without an entry of their own in `tables`."""
     tables: dict[str, TableConstraint] = field(default_factory=dict)
     """Constraints by table name or pattern (`C*`, `t_[12]`); later entries win over earlier ones, exact names over patterns."""
@@ -46,12 +48,14 @@ class PlanConfig:
     """Host memory per rank in GiB to plan for; by default the rank's share of the host."""
 
     def __post_init__(self) -> None:
-        _check_types("plan.sharding_types", self.sharding_types)
+        _check_types("sharding.sharding_types", self.sharding_types)
         if not 0.0 <= self.reserved_fraction < 1.0:
-            raise ConfigError(f"plan.reserved_fraction is {self.reserved_fraction}; it is a share, from 0 to below 1.")
+            raise ConfigError(
+                f"sharding.reserved_fraction is {self.reserved_fraction}; it is a share, from 0 to below 1."
+            )
         for key, gib in (("hbm_gib", self.hbm_gib), ("ddr_gib", self.ddr_gib)):
             if gib is not None and not gib > 0:
-                raise ConfigError(f"plan.{key} is {gib}; it must be above 0 GiB.")
+                raise ConfigError(f"sharding.{key} is {gib}; it must be above 0 GiB.")
 
     def constraint_of(self, table: str) -> TableConstraint:
         """All entries of `tables` that speak of one table, merged; sharding types default to `sharding_types`."""
@@ -71,7 +75,7 @@ class PlanConfig:
         for pattern in self.tables:
             if not any(fnmatchcase(table, pattern) for table in tables):
                 known = nearest_first(pattern, tables)
-                raise ConfigError(f"plan.tables.{pattern} matches no table. The tables are {', '.join(known)}.")
+                raise ConfigError(f"sharding.tables.{pattern} matches no table. The tables are {', '.join(known)}.")
 
 
 def _override(below: TableConstraint, above: TableConstraint) -> TableConstraint:

@@ -56,13 +56,15 @@ def _allowed_types(
 ) -> list[str]:
     refused = [kind for kind in asked or () if kind in excluded]
     if refused:
-        raise PlanError(f"plan.tables asks for table {table} to be {' or '.join(refused)}, but {excluded[refused[0]]}.")
+        raise PlanError(
+            f"sharding.tables asks for table {table} to be {' or '.join(refused)}, but {excluded[refused[0]]}."
+        )
     types = [kind for kind in wanted.sharding_types or () if kind not in excluded]
     if num_ranks == 1 and not asked:
         types = [kind for kind in types if kind in ("table_wise", "data_parallel")] or types
     if not types:
         raise PlanError(
-            f"No sharding type is left for table {table}: plan.sharding_types is {', '.join(wanted.sharding_types or ())}, "
+            f"No sharding type is left for table {table}: sharding.sharding_types is {', '.join(wanted.sharding_types or ())}, "
             f"but {next(iter(excluded.values()))}. Allow table_wise, row_wise, table_row_wise or data_parallel."
         )
     return types

@@ -12,7 +12,7 @@ ShardingTypeName = Literal[
     "grid_shard",
 ]
 
-SHARDING_TYPES: tuple[str, ...] = get_args(ShardingTypeName)
+SHARDING_TYPES: tuple[ShardingTypeName, ...] = get_args(ShardingTypeName)
 
 SPLITS_COLUMNS = frozenset({"column_wise", "table_column_wise", "grid_shard"})
 SPLITS_ROWS = frozenset({"row_wise", "table_row_wise", "grid_shard"})

@@ -51,7 +51,7 @@ def test_later_patterns_win_and_exact_names_win_over_patterns() -> None:
 
 
 def test_a_pattern_without_a_table_lists_the_tables_nearest_first() -> None:
-    with pytest.raises(ConfigError, match=r"plan\.tables\.D11 matches no table\. The tables are D1, "):
+    with pytest.raises(ConfigError, match=r"sharding\.tables\.D11 matches no table\. The tables are D1, "):
         plan(PlanConfig(tables={"D11": TableConstraint(min_partition=4)}))
 
 
