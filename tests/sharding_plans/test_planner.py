@@ -1,3 +1,6 @@
+import re
+from typing import Any
+
 import pytest
 from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
 
@@ -53,6 +56,25 @@ def test_later_patterns_win_and_exact_names_win_over_patterns() -> None:
 def test_a_pattern_without_a_table_lists_the_tables_nearest_first() -> None:
     with pytest.raises(ConfigError, match=r"sharding\.tables\.D11 matches no table\. The tables are D1, "):
         plan(PlanConfig(tables={"D11": TableConstraint(min_partition=4)}))
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (
+            PlanConfig,
+            {"sharding_types": ("tabel_wise",)},
+            "names tabel_wise, which is no sharding type. They are table_wise",
+        ),
+        (PlanConfig, {"sharding_types": ()}, "sharding.sharding_types is empty"),
+        (PlanConfig, {"reserved_fraction": 1.0}, "sharding.reserved_fraction is 1.0"),
+        (PlanConfig, {"ddr_gib": 0.0}, "sharding.ddr_gib is 0.0"),
+        (TableConstraint, {"min_partition": 6}, "column shards are a multiple of 4 wide"),
+    ],
+)
+def test_impossible_settings_are_refused(config: type, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config(**settings)
 
 
 def test_one_rank_splits_nothing_unless_asked() -> None:
