@@ -26,6 +26,8 @@ class Judged:
 
     name: str
     evaluation: Evaluation
+    split: str | None = None
+    """The split of a checkpoint's data; None for a file of scores."""
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
     grouped: GroupedAuc | None = None
     findings: Sequence[Finding] = ()
@@ -42,21 +44,26 @@ class Judged:
         return {f"{prefix}{key}": value for key, value in result.items()}
 
 
-def judge_scores(path: str | Path, config: ScoresConfig, *, name: str | None = None, split: str = "test") -> Judged:
+def judge_scores(
+    path: str | Path, config: ScoresConfig, *, split: str | None = None, evaluation: Evaluation | None = None
+) -> Judged:
     """The Judged of the scores at `path` (see ScoresFile), with the slices and groups that the settings ask for.
 
-    All rows are counted in bounded memory; slices and groups hold the scores and their columns in memory. Raises DataError
-    for a file, a row or a column that cannot be used.
+    `split` and `evaluation` are given for scores of a checkpoint, evaluated already. All rows are counted in bounded memory;
+    slices and groups hold the scores and their columns in memory. Raises DataError for a file, a row or a column that cannot
+    be used.
     """
-    file = ScoresFile(path, config.columns, split=split)
-    evaluation = _evaluate(file, config)
+    file = ScoresFile(path, config.columns, split=config.data_split)
+    evaluation = evaluation or _evaluate(file, config)
+    name = split or file.path.name
     wanted = [*config.slices, *([config.group_by] if config.group_by else [])]
     if not wanted:
-        return Judged(name=name or file.path.name, evaluation=evaluation)
+        return Judged(name=name, evaluation=evaluation, split=split)
     columns = _Columns(file, config, list({item.removesuffix(FREQUENCY): None for item in wanted}))
     return Judged(
-        name=name or file.path.name,
+        name=name,
         evaluation=evaluation,
+        split=split,
         slices={item: columns.slices(item) for item in config.slices},
         grouped=columns.grouped(config.group_by) if config.group_by else None,
     )
@@ -87,22 +94,20 @@ class _Columns:
         foreign = [name for name in names if name not in file.other_names]
         self._config = config
         self._rows = file.read(own if config.data_path else names)
-        self._table = self._rows.others
+        self._columns = {name: self._rows.others.column(name) for name in self._rows.others.column_names}
         if foreign:
-            joined = _joined_columns(self._rows, config, foreign, file.path)
-            for name in foreign:
-                self._table = self._table.append_column(name, joined.column(name))
+            self._columns |= _joined_columns(self._rows, config, foreign, file.path)
 
     def slices(self, item: str) -> list[Slice]:
         name = item.removesuffix(FREQUENCY)
         if item == name:
-            values, codes = value_codes(self._table.column(name), self._config.max_slices)
+            values, codes = value_codes(self._columns[name], self._config.max_slices)
         else:
             values, codes = self._frequency_codes(name)
         return slice_metrics(values, codes, self._rows.scores, self._labels, self._rows.weights)
 
     def grouped(self, name: str) -> GroupedAuc:
-        _, codes = encoded(self._table.column(name))
+        _, codes = encoded(self._columns[name])
         return grouped_auc(codes, self._rows.scores, self._labels, self._rows.weights)
 
     @property
@@ -111,7 +116,7 @@ class _Columns:
 
     def _frequency_codes(self, name: str) -> tuple[list[str], NDArray]:
         """Occurrences are counted in the train split where the prepared data have the ids, else in the scored rows."""
-        column = self._table.column(name)
+        column = self._columns[name]
         if not pa.types.is_integer(column.type) or column.null_count:
             ids = encoded(column)[1]
             return frequency_codes(ids, ids)
@@ -122,7 +127,9 @@ class _Columns:
         return frequency_codes(ids, train.column(name).to_numpy() if name in train.column_names else ids)
 
 
-def _joined_columns(rows: ScoreBatch, config: ScoresConfig, names: Sequence[str], path: Path) -> pa.Table:
+def _joined_columns(
+    rows: ScoreBatch, config: ScoresConfig, names: Sequence[str], path: Path
+) -> dict[str, pa.ChunkedArray]:
     """Columns of the prepared split in the order of the scored rows."""
     assert config.data_path is not None
     table = read_columns(config.data_path, config.data_split, ["row_id", *names])
@@ -130,7 +137,7 @@ def _joined_columns(rows: ScoreBatch, config: ScoresConfig, names: Sequence[str]
     if missing:
         raise DataError(
             f"neither {path} nor the {config.data_split} split of {config.data_path} has a column {missing[0]!r};"
-            " correct --slices or --group_by"
+            " correct the settings slices and group_by"
         )
     if rows.row_ids is None:
         raise DataError(f"{path} has no row ids, so the columns of {config.data_path} cannot be joined to it")
@@ -144,4 +151,4 @@ def _joined_columns(rows: ScoreBatch, config: ScoresConfig, names: Sequence[str]
             f"{np.count_nonzero(unknown):,} of {len(unknown):,} rows of {path} are not in the {config.data_split} split of"
             f" {config.data_path}; the first is row {rows.row_ids[np.argmax(unknown)]}. Name the data they were scored on"
         )
-    return table.select(list(names)).take(pa.array(places))
+    return {name: table.column(name).take(pa.array(places)) for name in names}

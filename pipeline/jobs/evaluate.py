@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint on its own, on any number of ranks and under a plan made for them."""
+"""Evaluation of a checkpoint on its own, on any number of ranks and under a plan made for them, or of a file of scores."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,16 +6,22 @@ from pathlib import Path
 from pipeline.assembly import assemble, choose_plan, table_shapes
 from pipeline.checkpoints import check_same_tables, latest, load_weights, read_meta, verify
 from pipeline.config import EvaluateConfig, TrainConfig
+from pipeline.evaluate_config import ScoresConfig
+from pipeline.jobs.evaluate_scores import run_on_file, write_results
+from pipeline.judging import Judged, judge_scores
+from pipeline.metrics.evaluation import Evaluation
+from pipeline.metrics.scores_file import is_scores_file
 from pipeline.ranks import joined_ranks
 from pipeline.results import Results, judge
-from pipeline.run_directory import write_json
 from pipeline.settings import from_plain
-from pipeline.sources import open_source, usable_batch_size
+from pipeline.sources import Source, open_source, usable_batch_size
 from sharding_plans.apply import shard
 
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate on this rank, together with the others; 0 when every split was evaluated."""
+    if is_scores_file(config.checkpoint):
+        return run_on_file(config.checkpoint, config.scores, config.out)
     with joined_ranks(config.device) as ranks:
         checkpoint = ranks.together(lambda: latest(Path(config.checkpoint)))
         meta = ranks.together(lambda: read_meta(checkpoint))
@@ -30,7 +36,7 @@ def run(config: EvaluateConfig) -> int:
         load_weights(checkpoint, model)
         out = Path(config.out) if config.out else None
         results = judge(model, source, config.splits, config.eval_batch_size, ranks, out and out / "scores")
-        ranks.on_zero(lambda: _tell(results, out))
+        ranks.on_zero(lambda: _tell(results, config, source, out))
     return 0
 
 
@@ -42,9 +48,23 @@ def _training_settings(plain: dict, config: EvaluateConfig, checkpoint: Path) ->
     return trained
 
 
-def _tell(results: Results, out: Path | None) -> None:
+def _tell(results: Results, config: EvaluateConfig, source: Source, out: Path | None) -> None:
+    """The table; where `out` is given metrics.json and the report, with the slices that the settings ask for."""
     print(results.table())
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "metrics.json", results.flat())
-        print(f"\nmetrics  {out / 'metrics.json'}")
+    if out is None:
+        return
+    judged = [
+        _judged(split, evaluation, config.scores, source, out) for split, evaluation in results.evaluations.items()
+    ]
+    origin = {"Checkpoint": config.checkpoint, "Data": f"{source.config.path}, fingerprint {source.fingerprint[:16]}"}
+    write_results(judged, out, origin, results.best)
+
+
+def _judged(split: str, evaluation: Evaluation, config: ScoresConfig, source: Source, out: Path) -> Judged:
+    prepared = None if source.is_random else config.data_path or source.config.path
+    return judge_scores(
+        out / "scores" / split,
+        replace(config, data_path=prepared, data_split=split),
+        split=split,
+        evaluation=evaluation,
+    )

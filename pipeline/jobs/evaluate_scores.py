@@ -1,7 +1,7 @@
 """Evaluation of a file of scores: the part of the evaluate job that needs no model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.auc_doctor.findings import findings_text, plain
@@ -18,26 +18,28 @@ logger = logging.getLogger(__name__)
 def run_on_file(path: str, config: ScoresConfig, out: str | None) -> int:
     """Judge the scores at `path`, print the table, write metrics.json and the report to `out`; 0 also for one class only."""
     judged = judge_scores(path, config)
-    tell([judged], Path(out) if out else None, {"Scores": path})
+    print(metrics_table([judged]))
+    if judged.evaluation.figures.num_positives in (0, judged.evaluation.num_rows):
+        logger.warning("%s: all rows have one label, so AUC and NE are undefined; the rest is given", judged.name)
+    if judged.findings:
+        print(f"\n{findings_text(judged.findings)}")
+    if out is not None:
+        write_results([judged], Path(out), {"Scores": path})
     return 0
 
 
-def tell(judged: Sequence[Judged], out: Path | None, origin: dict[str, str]) -> None:
-    """The table on stdout, warnings and the doctor's findings behind it; metrics.json and the report where `out` is given."""
-    print(metrics_table(judged))
-    for item in judged:
-        if item.evaluation.figures.num_positives in (0, item.evaluation.num_rows):
-            logger.warning("%s: all rows have one label, so AUC and NE are undefined; the rest is given", item.name)
-        if item.findings:
-            print(f"\n{findings_text(item.findings)}")
-    if out is None:
-        return
+def write_results(
+    judged: Sequence[Judged], out: Path, origin: dict[str, str], best: Mapping[str, float] | None = None
+) -> None:
+    """metrics.json and the report in `out`, and a line on stdout that says where. Keys of several splits begin with them.
+
+    `best` are the figures of the planted truth, where it is known.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    results = {key: value for item in judged for key, value in item.flat(_prefix(item, judged)).items()}
+    report = evaluation_report(judged, {**origin, **environment_facts()}, best=best or {})
     findings = [finding for item in judged for finding in plain(item.findings)]
-    write_json(out / "metrics.json", results | ({"findings": findings} if findings else {}))
-    page = write_report(out, evaluation_report(judged, {**origin, **environment_facts()}))
-    print(f"\nmetrics  {out / 'metrics.json'}\nreport   {page}")
+    write_json(out / "metrics.json", {**report.results, **({"findings": findings} if findings else {})})
+    print(f"\nmetrics  {out / 'metrics.json'}\nreport   {write_report(out, report)}")
 
 
 def metrics_table(judged: Sequence[Judged]) -> str:
@@ -64,7 +66,3 @@ def _lines(item: Judged) -> list[tuple[str, dict[str, float]]]:
         for part in parts
     ]
     return [(item.name, item.evaluation.summary()), *slices]
-
-
-def _prefix(item: Judged, judged: Sequence[Judged]) -> str:
-    return f"{item.name}/" if len(judged) > 1 else ""

@@ -152,7 +152,7 @@ def _check_columns(file: Path, found: Sequence[str], expected: Sequence[str]) ->
         close = difflib.get_close_matches(missing[0], found, n=len(found), cutoff=0.0)
         raise DataError(
             f"{file} has no column {', '.join(map(repr, missing))}; it has {', '.join(close or found)}."
-            " Name the column to take, as in --columns.score NAME"
+            " Say which one to take by the settings columns.score, columns.label ..."
         )
 
 

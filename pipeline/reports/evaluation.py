@@ -29,15 +29,22 @@ _METRICS = {
 _FIVE_DIGITS = dict.fromkeys(_METRICS.values(), ".5f")
 
 
-def evaluation_report(judged: Sequence[Judged], provenance: Mapping[str, str], *, title: str = "Evaluation") -> Report:
-    """The report of one or more sets of scores (the splits of a checkpoint, say); the last is the one on the cards."""
+def evaluation_report(
+    judged: Sequence[Judged], provenance: Mapping[str, str], *, best: Mapping[str, float] | None = None
+) -> Report:
+    """The report of a file of scores, or of the splits of a checkpoint; the last is the one on the cards.
+
+    The keys of its results begin with the split (`test/auc`) unless the scores came from a file. `best` adds the figures of
+    the planted truth.
+    """
+    by_key = {key: value for item in judged for key, value in item.flat(f"{item.split}/" if item.split else "").items()}
     return Report(
-        title=title,
+        title="Evaluation",
         subtitle=", ".join(f"{item.name}: {item.evaluation.num_rows:,} rows" for item in judged),
         cards=_cards(judged[-1]),
         sections=[Section(title="Result", blocks=_result(judged)), *(_section(item, judged) for item in judged)],
         provenance=provenance,
-        results={key: value for item in judged for key, value in item.flat(_prefix(item, judged)).items()},
+        results={**by_key, **(best or {})},
     )
 
 
@@ -106,10 +113,6 @@ def differences_table(compared: RunsCompared) -> Table:
         specs=specs,
         caption="The second run less the first, on the same rows",
     )
-
-
-def _prefix(item: Judged, judged: Sequence[Judged]) -> str:
-    return f"{item.name}/" if len(judged) > 1 else ""
 
 
 def _row(metrics: Mapping[str, float]) -> list[float]:

@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data.errors import DataError
+from data.reader import read_columns
 from pipeline.evaluate_config import CompareRunsConfig, ScoresConfig
 from pipeline.jobs import compare_runs, evaluate_scores
 from pipeline.judging import judge_scores
@@ -127,3 +128,32 @@ def test_compare_runs_prints_the_verdict_and_writes_its_report(scores_path, tmp_
     assert "differences" in (tmp_path / "out" / "comparison.html").read_text()
     metrics = json.loads((tmp_path / "out" / "comparison_metrics.json").read_text())
     assert metrics["noisy.parquet - run.parquet/auc_high"] < 0
+
+
+def test_columns_of_prepared_data_are_joined_by_row_id(prepared, tmp_path):
+    test = read_columns(prepared, "test", ["row_id", "label", "C1"])
+    order = np.random.default_rng(6).permutation(test.num_rows)
+    shuffled = test.take(order).append_column("score", pa.array(np.random.default_rng(7).random(test.num_rows)))
+    pq.write_table(shuffled.select(["row_id", "label", "score"]), tmp_path / "scores.parquet")
+    judged = judge_scores(tmp_path / "scores.parquet", ScoresConfig(slices=("C1",), data_path=str(prepared)))
+    counts = np.bincount(test.column("C1").to_numpy())
+    by_value = {item.value: item.evaluation.num_rows for item in judged.slices["C1"]}
+    assert by_value["0"] == counts[0]
+    assert sum(by_value.values()) == test.num_rows
+    with pytest.raises(DataError, match=r"rows of .* are not in the val split of"):
+        judge_scores(
+            tmp_path / "scores.parquet", ScoresConfig(slices=("C1",), data_path=str(prepared), data_split="val")
+        )
+
+
+def test_frequency_of_joined_ids_is_counted_in_the_train_split(prepared, tmp_path):
+    test = read_columns(prepared, "test", ["row_id", "label", "C1"])
+    table = test.append_column("score", pa.array(np.random.default_rng(7).random(test.num_rows)))
+    pq.write_table(table.select(["row_id", "label", "score"]), tmp_path / "scores.parquet")
+    config = ScoresConfig(slices=("C1:frequency",), data_path=str(prepared))
+    found = judge_scores(tmp_path / "scores.parquet", config).slices["C1:frequency"]
+    slices = {item.value: item.evaluation.num_rows for item in found}
+    times = np.bincount(read_columns(prepared, "train", ["C1"]).column("C1").to_numpy(), minlength=10**6)
+    seen = times[test.column("C1").to_numpy()]
+    assert slices.get("1 to 9 times", 0) == np.count_nonzero((seen >= 1) & (seen < 10))
+    assert slices.get("100 to 999 times", 0) == np.count_nonzero((seen >= 100) & (seen < 1000))

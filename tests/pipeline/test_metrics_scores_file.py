@@ -41,7 +41,7 @@ def test_parquet_float32_scores_stay_float32(tmp_path):
 
 
 TEXTS = {
-    "missing column": ("id,label,prob\n0,1,0.5\n", "has no column 'score'; it has .*prob.*Name the column to take"),
+    "missing column": ("id,label,prob\n0,1,0.5\n", "has no column 'score'; it has .*prob.*Say which one to take"),
     "no rows": ("row_id,label,score\n", "has no rows"),
     "torn line": (CSV + "2,1,0.", "ends in the middle of a line: it seems torn"),
     "short line": (CSV + "2,1\n3,0,0.5\n", "cannot be read: .*Expected 3 columns, got 2"),
