@@ -42,11 +42,14 @@ class Explanation:
 
     def _remedy_lines(self) -> list[str]:
         if not self.remedies:
-            return ["", f"No single change that was tried gives a plan ({self.num_planned} were planned)."]
+            return [
+                "",
+                f"No change that was tried, alone or with another, gives a plan ({self.num_planned} were planned).",
+            ]
         lines = [f"  {i}. {remedy.text}\n     {remedy.how}" for i, remedy in enumerate(self.remedies, start=1)]
         return [
             "",
-            "Each of these changes by itself gives a plan (planned again to verify it), the smallest first:",
+            "Each of these gives a plan, the smallest change first (verified by planning again):",
             *lines,
         ]
 

@@ -6,13 +6,16 @@ memory kept free, the batch, the machines, and last the model. Within a kind the
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from data.errors import PlanError
 from sharding_plans.feasibility import Checker
 from sharding_plans.hardware import HardwareProfile, load_profile, profile_names
-from sharding_plans.needs import Needs
+from sharding_plans.needs import Needs, table_needs
 from sharding_plans.profile_topology import usable_rank_counts
 from sharding_plans.remedy_rules import Remedy, other_ways, without_pins
 from sharding_plans.request import PlanRequest
+from sharding_plans.strategy_catalog import STRATEGIES
 from sharding_plans.table_specs import ModelTables
 
 LEAST_RESERVED = 0.05
@@ -36,12 +39,8 @@ def find_remedies(request: PlanRequest, needs: Needs | None, *, limit: int | Non
     `needs` is what `table_needs` found for the request, or None where it found a table without any way.
     """
     checker = Checker()
-    found: list[Remedy] = []
-    for remedy in _search(request, needs, checker):
-        found.append(remedy)
-        if limit is not None and len(found) >= limit:
-            break
-    return Found(tuple(found), checker.num_planned)
+    found = list(islice(_search(request, needs, checker), limit))
+    return Found(tuple(found or islice(_pairs(request, checker), limit)), checker.num_planned)
 
 
 def _search(request: PlanRequest, needs: Needs | None, checker: Checker) -> Iterator[Remedy]:
@@ -49,6 +48,33 @@ def _search(request: PlanRequest, needs: Needs | None, checker: Checker) -> Iter
         remedy = find(request, needs, checker)
         if remedy is not None:
             yield remedy
+
+
+def _pairs(request: PlanRequest, checker: Checker) -> Iterator[Remedy]:
+    """Two changes together, for a request that no single change helps: a first one that only loosens, then a second."""
+    for text, how, loosened in _loosened(request):
+        try:
+            needs = table_needs(loosened)
+        except PlanError:
+            continue
+        seconds = list(_search(loosened, needs, checker))
+        for second in seconds:
+            yield replace(second, text=f"{text}, and {second.text}", how=f"{how}; {second.how}")
+        if seconds:
+            return
+
+
+def _loosened(request: PlanRequest) -> Iterator[tuple[str, str, PlanRequest]]:
+    """First changes, in words, as options, and made: a free search, then also a small batch."""
+    if request.strategy.name != "planner":
+        request = request.change(strategy=STRATEGIES["planner"])
+        yield f"the strategy planner ({request.strategy.description})", "--strategy planner", request
+    small = max(request.num_ranks, request.global_batch_size // 16)
+    yield (
+        f"the strategy planner with a global batch of {small:,} rows",
+        f"--strategy planner --global_batch_size {small}",
+        request.change(global_batch_size=small),
+    )
 
 
 def _less_reserved(request: PlanRequest, needs: Needs | None, checker: Checker) -> Remedy | None:
