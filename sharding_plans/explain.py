@@ -44,7 +44,7 @@ class Explanation:
         if not self.remedies:
             return [
                 "",
-                f"No change that was tried, alone or with another, gives a plan ({self.num_planned} were planned).",
+                f"No change that was tried, alone or with another, gives a plan ({self.num_planned} requests were tried).",
             ]
         lines = [f"  {i}. {remedy.text}\n     {remedy.how}" for i, remedy in enumerate(self.remedies, start=1)]
         return [

@@ -57,10 +57,11 @@ def _pairs(request: PlanRequest, checker: Checker) -> Iterator[Remedy]:
             needs = table_needs(loosened)
         except PlanError:
             continue
-        seconds = list(_search(loosened, needs, checker))
-        for second in seconds:
-            yield replace(second, text=f"{text}, and {second.text}", how=f"{how}; {second.how}")
-        if seconds:
+        found = False
+        for second in _search(loosened, needs, checker):
+            found = True
+            yield replace(second, text=f"{text} and {second.text}", how=f"{how}; {second.how}")
+        if found:
             return
 
 
@@ -68,7 +69,7 @@ def _loosened(request: PlanRequest) -> Iterator[tuple[str, str, PlanRequest]]:
     """First changes, in words, as options, and made: a free search, then also a small batch."""
     if request.strategy.name != "planner":
         request = request.change(strategy=STRATEGIES["planner"])
-        yield f"the strategy planner ({request.strategy.description})", "--strategy planner", request
+        yield "the strategy planner", "--strategy planner", request
     small = max(request.num_ranks, request.global_batch_size // 16)
     yield (
         f"the strategy planner with a global batch of {small:,} rows",
