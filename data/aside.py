@@ -1,9 +1,10 @@
 """A file or a directory is complete or not there: written beside its place, flushed to disk, renamed."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data.errors import DataError
@@ -23,7 +24,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         _flush(partial)
         _put_in_place(partial, path)
     except OSError as error:
-        raise DataError(f"Writing {path} failed: {error}. Nothing was left behind.{_advice(path)}") from error
+        raise DataError(
+            f"Writing {path} failed: {error.strerror or error}. Nothing was left behind.{_advice(error, path)}"
+        ) from error
     finally:
         _remove(partial)
 
@@ -55,11 +58,14 @@ def _put_in_place(partial: Path, path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        path.unlink()
 
 
-def _advice(path: Path) -> str:
-    folder = next((parent for parent in path.parents if parent.is_dir()), Path("/"))
+def _advice(error: OSError, path: Path) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f" Choose another output{f' than in {error.filename}' if error.filename else ''}."
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     free_mib = shutil.disk_usage(folder).free / 2**20
     return f" {folder} has {free_mib:.0f} MiB free: make room, or choose another output."

@@ -104,7 +104,7 @@ class _Preparation:
         self._splitter = Splitter.of(config.split, files)
         self._columns = stored_schema(config.dense_missing_indicator, self._text.has_truth)
         self._counts = IdCounts()
-        self._sums = DenseSums()
+        self._sums = DenseSums(dense_names(config.dense_missing_indicator))
 
     def run(self, settings: dict[str, Any]) -> Manifest:
         """Write the parts and id maps; the manifest is returned, not yet written."""
@@ -203,7 +203,7 @@ class _Preparation:
             schema=Schema(dense=names, sparse=tuple(sparse)),
             splits=splits,
             sparse_statistics=dict(zip(SPARSE_NAMES, statistics, strict=True)),
-            dense_statistics=self._sums.statistics(names),
+            dense_statistics=self._sums.statistics(),
             num_lines=bad.num_lines,
             bad_lines=dict(bad.counts),
             has_true_probability=self._text.has_truth,

@@ -11,6 +11,8 @@ from data.criteo import NUM_SPARSE
 from data.id_counts import IdCounter, count_ids
 from data.manifest import TOP_COUNTS, DenseStatistics, SparseStatistics
 
+_SUM_SCALE = 1 << 20
+
 
 @dataclass(frozen=True)
 class BlockIdCounts:
@@ -65,29 +67,36 @@ class IdCounts:
 
 
 class DenseSums:
-    """Sums over the train split for the mean and standard deviation of every dense column."""
+    """Sums over the train split for the mean and standard deviation of every dense column.
 
-    def __init__(self) -> None:
-        self._totals = np.zeros((4, 0))
+    Sums are of whole numbers of 2 ** -20, so they do not depend on how the rows were cut into blocks.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._totals = np.zeros((4, len(names)), dtype=np.int64)
 
     def add(self, sums: np.ndarray) -> None:
         """Add what `dense_sums` returned for a block."""
-        self._totals = sums if not self._totals.size else self._totals + sums
+        self._totals += sums
 
-    def statistics(self, names: tuple[str, ...]) -> dict[str, DenseStatistics]:
-        num_rows, num_missing, total, squares = self._totals
-        mean = total / np.maximum(num_rows, 1)
-        std = np.sqrt(np.maximum(squares / np.maximum(num_rows, 1) - mean**2, 0))
-        rate = num_missing / np.maximum(num_rows, 1)
+    def statistics(self) -> dict[str, DenseStatistics]:
+        _, num_missing, total, squares = self._totals / np.maximum(self._totals[0], 1)
+        mean, mean_square = total / _SUM_SCALE, squares / _SUM_SCALE
+        std = np.sqrt(np.maximum(mean_square - mean**2, 0))
         return {
-            name: DenseStatistics(missing_rate=float(rate[i]), mean=float(mean[i]), std=float(std[i]))
-            for i, name in enumerate(names)
+            name: DenseStatistics(missing_rate=float(num_missing[i]), mean=float(mean[i]), std=float(std[i]))
+            for i, name in enumerate(self._names)
         }
 
 
 def dense_sums(dense: np.ndarray, missing: np.ndarray, is_train: np.ndarray) -> np.ndarray:
-    """float64 [4, columns]: train rows, missing ones, sum, sum of squares of dense columns [columns, n]."""
-    train = is_train.astype(np.float64)
-    values = dense.astype(np.float64)
-    num_rows = np.full(len(dense), train.sum())
-    return np.stack([num_rows, missing @ train, values @ train, values**2 @ train])
+    """int64 [4, columns]: train rows, missing ones, sum and sum of squares (in 2 ** -20) of dense columns [columns, n]."""
+    values = np.where(is_train, dense, 0).astype(np.float64)
+    num_rows = np.full(len(dense), np.count_nonzero(is_train))
+    num_missing = np.count_nonzero(missing & is_train, axis=1)
+    return np.stack([num_rows, num_missing, _scaled_sum(values), _scaled_sum(values**2)])
+
+
+def _scaled_sum(values: np.ndarray) -> np.ndarray:
+    return np.rint(values * _SUM_SCALE).astype(np.int64).sum(axis=1)

@@ -1,0 +1,65 @@
+"""Does the memory of preparing grow with the rows? Peak memory at two numbers of rows, each in a process of its own.
+
+Run as `python -m benchmarks.prepare_memory`. Hashing into tables that both sizes fill keeps nothing per distinct id, so its
+two peaks should agree within 10 %. With id maps the peak holds the maps and the counts behind them too: they grow with the
+distinct ids, and their size is shown beside it. The last line of output is JSON.
+"""
+
+import json
+import multiprocessing
+import resource
+import tempfile
+from pathlib import Path
+
+from data.config import GenerateConfig, PrepareConfig
+from data.generator import generate
+from data.prepare import prepare
+
+NUM_ROWS = (200_000, 2_000_000)
+ACCEPTED_GROWTH = 0.10
+MIB = 2**20
+
+
+def main() -> None:
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for num_rows in NUM_ROWS:
+            source = Path(folder) / f"{num_rows}.tsv"
+            generate(GenerateConfig(output=str(source), num_rows=num_rows))
+            for ids in ("hash", "map"):
+                figures[f"{ids}_{num_rows}"] = figure = _measure(source, ids)
+                print(f"{num_rows:>9,} rows, ids={ids:<4}: peak {figure['peak_mib']:.0f} MiB", flush=True)
+                if "id_maps_mib" in figure:
+                    print(f"{'':>25}of which id maps and counts about {figure['id_maps_mib']:.0f} MiB", flush=True)
+            source.unlink()
+    few, many = (figures[f"hash_{num_rows}"]["peak_mib"] for num_rows in NUM_ROWS)
+    growth = many / few - 1
+    print(
+        json.dumps(
+            {"benchmark": "prepare_memory", "figures": figures, "growth": growth, "ok": growth <= ACCEPTED_GROWTH}
+        )
+    )
+
+
+def _measure(source: Path, ids: str) -> dict[str, float]:
+    """Peak resident memory of one preparation; spawned afresh, so that nothing is inherited."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_prepare, (str(source), ids))
+
+
+def _prepare(source: str, ids: str) -> dict[str, float]:
+    output = Path(source).with_suffix(f".{ids}")
+    sizes = (1000,) if ids == "hash" else ()
+    config = PrepareConfig(source=source, output=str(output), show_progress=False, ids=ids, table_sizes=sizes)  # pyright: ignore[reportArgumentType]
+    manifest = prepare(config)
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
+    if ids == "hash":
+        return {"peak_mib": peak_mib}
+    # An id takes 8 bytes while it is counted and about 20 in its finished map (id, count, key, row, bucket start).
+    num_ids = sum(feature.num_ids for feature in manifest.sparse_statistics.values())
+    return {"peak_mib": peak_mib, "num_ids": num_ids, "id_maps_mib": num_ids * 28 / MIB}
+
+
+if __name__ == "__main__":
+    main()
