@@ -25,6 +25,10 @@ class ModelConfig:
     """Number of cross layers (`low_rank_cross` only)."""
     cross_rank: int = 64
     """Rank of each cross layer's weight, V U (`low_rank_cross` only)."""
+    first_order: bool = False
+    """Add one learned value per id to the logit, beside the interaction: the linear part of a factorization machine."""
+    standardise_dense: bool = False
+    """Bring dense features to mean 0 and deviation 1 of the train split, inside the model (prepared data only)."""
     dropout: float = 0.0
     """Share of the hidden units of dense arch and over arch that is dropped in training, from 0 to below 1."""
     embedding_dropout: float = 0.0

@@ -10,24 +10,33 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from data.schema import Schema
 from models.config import ModelConfig
+from models.dense_scaling import DenseScale, Standardise
 from models.interactions import DotInteraction, LowRankCrossInteraction
 from models.mlp import MLP
+from models.tables import FIRST_ORDER_WIDTH, pooled_keys
 
 
 class DLRM(nn.Module):
-    """Logits, float32 [B], from dense features, float32 [B, num_dense], and a KJT with one key per table.
+    """Logits, float32 [B], from dense features, float32 [B, num_dense], and a KJT with one key per sparse feature.
 
     `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it.
     """
 
-    def __init__(self, config: ModelConfig, schema: Schema, ebc: EmbeddingBagCollection, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        schema: Schema,
+        ebc: EmbeddingBagCollection,
+        *,
+        dense_scale: DenseScale | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        config.check_fits(schema)
         generator = torch.Generator().manual_seed(seed)
-        self.feature_names = list(schema.sparse_names)
         self.ebc = ebc
-        self.has_dense = bool(schema.dense)
-        self.dense_arch = MLP(len(schema.dense), config.dense_arch, dropout=config.dropout, generator=generator)
+        self.keys = pooled_keys(config, schema)
+        self.has_first_order = config.first_order
+        self.dense_arch = _dense_arch(config, schema, dense_scale, generator)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.interaction = _interaction(config, schema, generator)
         self.over_arch = MLP(
@@ -35,13 +44,23 @@ class DLRM(nn.Module):
         )
 
     def forward(self, dense: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
-        embedded = self.embedding_dropout(self._pooled(sparse))
-        processed = self.dense_arch(dense) if self.has_dense else dense
-        return self.over_arch(self.interaction(processed, embedded)).squeeze(1)
+        pooled = self._pooled(sparse)
+        met = self.interaction(self.dense_arch(dense), self.embedding_dropout(pooled[0]))
+        logits = self.over_arch(met).squeeze(1)
+        if self.has_first_order:
+            logits = logits + pooled[1].sum(dim=1) / FIRST_ORDER_WIDTH
+        return logits
 
-    def _pooled(self, sparse: KeyedJaggedTensor) -> Tensor:
-        """Embeddings side by side in the schema's order, whatever order the plan leaves in the KeyedTensor."""
-        return KeyedTensor.regroup([self.ebc(sparse)], [self.feature_names])[0]
+    def _pooled(self, sparse: KeyedJaggedTensor) -> list[Tensor]:
+        """Embeddings (and first-order terms) side by side in the schema's order, whatever order the plan leaves them in."""
+        return KeyedTensor.regroup([self.ebc(sparse)], self.keys)
+
+
+def _dense_arch(config: ModelConfig, schema: Schema, scale: DenseScale | None, generator: torch.Generator) -> nn.Module:
+    if not schema.dense:
+        return nn.Identity()
+    arch = MLP(len(schema.dense), config.dense_arch, dropout=config.dropout, generator=generator)
+    return arch if scale is None else nn.Sequential(Standardise(scale), arch)
 
 
 def _interaction(

@@ -1,4 +1,7 @@
-"""The embedding tables of a ranker: one table per sparse feature, named after it, pooled by sum."""
+"""The embedding tables of a ranker: per sparse feature one table named after it, and one of first-order terms if asked for.
+
+All are pooled by SUM, since TorchRec 1.8.0 divides wrongly when MEAN tables meet row-wise ones in one collection.
+"""
 
 import torch
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
@@ -7,17 +10,34 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from data.schema import Schema, SparseFeature
 from models.config import ModelConfig
 
+FIRST_ORDER_WIDTH = 4
+"""Columns that hold a first-order term, as their mean: FBGEMM's kernels take widths in fours."""
+_FIRST_ORDER = "_first_order"
+
 
 def build_tables(config: ModelConfig, schema: Schema, device: torch.device | str = "meta") -> EmbeddingBagCollection:
-    """The EmbeddingBagCollection of all features, in the schema's order.
+    """The EmbeddingBagCollection of all features, in the schema's order, first-order tables behind the others.
 
     Tables are made on the meta device by default: only their shards are ever allocated, by the rank that holds them.
-    Pooling is SUM throughout, since TorchRec 1.8.0 divides wrongly when MEAN tables meet row-wise ones in one collection.
     """
-    return EmbeddingBagCollection(tables=[_table(config, f) for f in schema.sparse], device=torch.device(device))
+    tables = [_embedding_table(config, feature) for feature in schema.sparse]
+    if config.first_order:
+        tables += [_first_order_table(feature) for feature in schema.sparse]
+    return EmbeddingBagCollection(tables=tables, device=torch.device(device))
 
 
-def _table(config: ModelConfig, feature: SparseFeature) -> EmbeddingBagConfig:
+def pooled_keys(config: ModelConfig, schema: Schema) -> list[list[str]]:
+    """The keys of the collection's KeyedTensor: first all embeddings, then (if asked for) all first-order terms.
+
+    TorchRec writes `feature@table` where several tables look one feature up.
+    """
+    names = list(schema.sparse_names)
+    if not config.first_order:
+        return [names]
+    return [[f"{name}@{name}" for name in names], [f"{name}@{name}{_FIRST_ORDER}" for name in names]]
+
+
+def _embedding_table(config: ModelConfig, feature: SparseFeature) -> EmbeddingBagConfig:
     scale = config.embedding_init_scale
     return EmbeddingBagConfig(
         name=feature.name,
@@ -27,4 +47,16 @@ def _table(config: ModelConfig, feature: SparseFeature) -> EmbeddingBagConfig:
         pooling=PoolingType.SUM,
         weight_init_min=None if scale is None else -scale,
         weight_init_max=scale,
+    )
+
+
+def _first_order_table(feature: SparseFeature) -> EmbeddingBagConfig:
+    return EmbeddingBagConfig(
+        name=feature.name + _FIRST_ORDER,
+        feature_names=[feature.name],
+        num_embeddings=feature.num_embeddings,
+        embedding_dim=FIRST_ORDER_WIDTH,
+        pooling=PoolingType.SUM,
+        weight_init_min=0.0,
+        weight_init_max=0.0,
     )

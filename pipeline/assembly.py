@@ -6,7 +6,7 @@ from models.training_task import TrainingTask
 from pipeline.config import TrainConfig
 from pipeline.optimizers import attach_sparse_optimizer
 from pipeline.ranks import Ranks
-from pipeline.sources import local_batch_size
+from pipeline.sources import Source, local_batch_size
 from sharding_plans.apply import table_configs
 from sharding_plans.config import PlanConfig
 from sharding_plans.constraints import MemoryReservation, build_constraints
@@ -14,12 +14,13 @@ from sharding_plans.planner import Planned, live_topology, make_plan
 from sharding_plans.sharders import EveryTypeSharder
 
 
-def assemble(config: TrainConfig, schema: Schema, device: str) -> TrainingTask:
+def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
     """The ranker and its loss, tables on the meta device, the fused optimizer attached: planning counts its state.
 
     `device` is "cpu" or "cuda": what its fused kernels lack or would ignore is a ConfigError.
     """
-    task = TrainingTask(build_ranker(config.model, schema, seed=config.training.seed))
+    ranker = build_ranker(config.model, source.schema, seed=config.training.seed, dense_scale=source.dense_scale)
+    task = TrainingTask(ranker)
     attach_sparse_optimizer(task, config.optimizer.sparse, device)
     return task
 

@@ -12,6 +12,7 @@ from data.random_rows import random_schema
 from data.random_source import RandomEvalReader, RandomReader
 from data.reader import EvalReader, TrainReader
 from data.schema import Schema
+from models.dense_scaling import DenseScale
 from pipeline.config import DataConfig, TrainingConfig
 from pipeline.ranks import Ranks
 from pipeline.settings import fingerprint, to_plain
@@ -43,6 +44,14 @@ class Source:
     @property
     def is_random(self) -> bool:
         return self.manifest is None
+
+    @property
+    def dense_scale(self) -> DenseScale | None:
+        """Mean and deviation of the dense features in the train split; None for random data."""
+        if self.manifest is None:
+            return None
+        statistics = [self.manifest.dense_statistics[name] for name in self.schema.dense]
+        return DenseScale(mean=[each.mean for each in statistics], std=[each.std for each in statistics])
 
     def train_batches(self, training: TrainingConfig, ranks: Ranks, start_step: int = 0) -> TrainBatches:
         """This rank's share of the global batches, from `start_step` on."""

@@ -4,18 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.assembly import assemble, choose_plan, table_shapes
+from pipeline.auc_doctor.findings import Finding, findings_text
 from pipeline.checkpoints import check_same_tables, latest, load_weights, read_meta, verify
 from pipeline.config import EvaluateConfig, TrainConfig
 from pipeline.evaluate_config import ScoresConfig
+from pipeline.examination import examine
 from pipeline.jobs.evaluate_scores import run_on_file, write_results
 from pipeline.judging import Judged, judge_scores
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.scores_file import is_scores_file
 from pipeline.ranks import joined_ranks
 from pipeline.results import Results, judge
+from pipeline.run_directory import RunDirectory
 from pipeline.settings import from_plain
 from pipeline.sources import Source, open_source, usable_batch_size
-from sharding_plans.apply import shard
+from sharding_plans.apply import shard, table_configs
 
 
 def run(config: EvaluateConfig) -> int:
@@ -28,15 +31,22 @@ def run(config: EvaluateConfig) -> int:
         ranks.on_zero(lambda: verify(checkpoint))
         trained = ranks.together(lambda: _training_settings(meta.config, config, checkpoint))
         source = ranks.together(lambda: open_source(trained.data, trained.training.seed))
-        task = ranks.together(lambda: assemble(trained, source.schema, ranks.device.type))
+        task = ranks.together(lambda: assemble(trained, source, ranks.device.type))
         batch_size = usable_batch_size(config.eval_batch_size, ranks.num_ranks)
         ranks.together(lambda: check_same_tables(checkpoint, meta, table_shapes(task)))
         planned = ranks.together(lambda: choose_plan(trained.sharding, task, source.schema, batch_size, ranks))
+        tables = dict(table_configs(task))
         model = shard(task, planned.plan, ranks.device, seed=trained.training.seed)
         load_weights(checkpoint, model)
         out = Path(config.out) if config.out else None
         results = judge(model, source, config.splits, config.eval_batch_size, ranks, out and out / "scores")
-        ranks.on_zero(lambda: _tell(results, config, source, out))
+        log_path = RunDirectory(checkpoint.parent.parent).log
+        held_out = [split for split in results.evaluations if split != "train"][-1:]
+        findings = {
+            split: examine(results.evaluations[split], split, model, tables, source, log_path, ranks)
+            for split in held_out
+        }
+        ranks.on_zero(lambda: _tell(results, findings, config, source, out))
     return 0
 
 
@@ -48,13 +58,19 @@ def _training_settings(plain: dict, config: EvaluateConfig, checkpoint: Path) ->
     return trained
 
 
-def _tell(results: Results, config: EvaluateConfig, source: Source, out: Path | None) -> None:
-    """The table; where `out` is given metrics.json and the report, with the slices that the settings ask for."""
+def _tell(
+    results: Results, findings: dict[str, list[Finding]], config: EvaluateConfig, source: Source, out: Path | None
+) -> None:
+    """The table and the findings; where `out` is given metrics.json and the report, with the slices asked for."""
     print(results.table())
+    for found in findings.values():
+        if found:
+            print(f"\n{findings_text(found)}")
     if out is None:
         return
     judged = [
-        _judged(split, evaluation, config.scores, source, out) for split, evaluation in results.evaluations.items()
+        replace(_judged(split, evaluation, config.scores, source, out), findings=findings.get(split, []))
+        for split, evaluation in results.evaluations.items()
     ]
     origin = {"Checkpoint": config.checkpoint, "Data": f"{source.config.path}, fingerprint {source.fingerprint[:16]}"}
     write_results(judged, out, origin, results.best)

@@ -1,8 +1,13 @@
 """Planned sharded training, from settings to report."""
 
+from collections.abc import Mapping
+
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
 from pipeline.assembly import assemble, choose_plan, table_shapes
 from pipeline.config import TrainConfig
 from pipeline.evaluation import evaluate
+from pipeline.examination import examine, is_suspect, tell_findings
 from pipeline.learner import Learner, build_learner
 from pipeline.ranks import Ranks, joined_ranks
 from pipeline.results import Results, judge
@@ -12,6 +17,7 @@ from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
 from pipeline.step_log import SilentLog, StepLog
 from pipeline.trainer import Hooks, Outcome, Trainer, last_step
+from sharding_plans.apply import table_configs
 
 JUDGED_SPLITS = ("val", "test")
 
@@ -26,13 +32,14 @@ def run(config: TrainConfig) -> int:
 def train(config: TrainConfig, ranks: Ranks) -> Results:
     """One whole run on ranks that have joined already: the model's results on val and test; a collective."""
     source = ranks.together(lambda: open_source(config.data, config.training.seed))
-    task = ranks.together(lambda: assemble(config, source.schema, ranks.device.type))
+    task = ranks.together(lambda: assemble(config, source, ranks.device.type))
     tables, batch_size = table_shapes(task), config.training.global_batch_size
     resume = ranks.together(lambda: resume_point(config, source, tables))
     first_step = resume.step if resume else 0
     batches = ranks.together(lambda: source.train_batches(config.training, ranks, first_step))
     planned = ranks.together(lambda: choose_plan(config.sharding, task, source.schema, batch_size, ranks))
     directory = ranks.on_zero(lambda: start_run(config, planned))
+    configs = dict(table_configs(task))
     learner = build_learner(config, source, task, planned.plan, tables, ranks)
     if resume:
         learner.load(resume.checkpoint, resume.meta)
@@ -40,6 +47,7 @@ def train(config: TrainConfig, ranks: Ranks) -> Results:
     learner.save(directory.checkpoints, outcome.step, ranks)
     results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
     ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
+    _call_doctor(results, learner, configs, directory, ranks)
     return results
 
 
@@ -60,6 +68,18 @@ def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ran
         ).run()
     finally:
         log.close()
+
+
+def _call_doctor(
+    results: Results, learner: Learner, configs: Mapping[str, EmbeddingBagConfig], directory: RunDirectory, ranks: Ranks
+) -> None:
+    """Where the last split's AUC is near chance or too good, say why; random data have no other AUC."""
+    split = next(reversed(results.evaluations), None)
+    if split is None or learner.source.is_random or not is_suspect(results.evaluations[split]):
+        return
+    source, evaluation = learner.source, results.evaluations[split]
+    findings = examine(evaluation, split, learner.model, configs, source, directory.log, ranks)
+    ranks.on_zero(lambda: tell_findings(findings, directory.doctor))
 
 
 def _hooks(learner: Learner, directory: RunDirectory, ranks: Ranks) -> Hooks:

@@ -11,6 +11,7 @@ from data.errors import ConfigError
 from data.schema import Schema, SparseFeature
 from models.build import build_ranker
 from models.config import ModelConfig
+from models.dense_scaling import DenseScale
 from models.mlp import initialised_linear
 
 SCHEMA = Schema(
@@ -92,3 +93,36 @@ def test_low_rank_cross_takes_tables_of_different_widths():
     ranker = build_ranker(config, SCHEMA, device="cpu")
     assert ranker(*_multi_hot_batch()).shape == (3,)
     assert ranker.interaction.out_features == 5 + 4 + 8 + 4
+
+
+def test_first_order_terms_add_one_value_per_id_to_the_logit():
+    plain = build_ranker(ModelConfig(), SCHEMA, device="cpu", seed=1)
+    with_terms = build_ranker(ModelConfig(first_order=True), SCHEMA, device="cpu", seed=1)
+    shared = plain.state_dict()
+    with_terms.load_state_dict(shared, strict=False)
+    terms = {"a": 1.0, "b": 10.0, "c": 100.0}
+    with torch.no_grad():
+        for name, value in terms.items():
+            # The mean of the four columns is the id times the feature's value.
+            table = with_terms.ebc.embedding_bags[f"{name}_first_order"].weight
+            table.copy_(value * torch.arange(len(table))[:, None] + torch.tensor([-1.0, 1.0, -2.0, 2.0]))
+    batch = _multi_hot_batch()
+    # Row 0: a 1+2, b 0; row 1: b 3+3, c 10; row 2: a 6, b 4, c 1+2+3.
+    expected = plain(*batch) + torch.tensor([3.0, 1060.0, 646.0])
+    torch.testing.assert_close(with_terms(*batch), expected)
+
+
+def test_standardised_dense_features_reach_the_dense_arch_at_mean_0_and_deviation_1():
+    scale = DenseScale(mean=[1.0, 2.0, 0.0], std=[2.0, 0.5, 0.0])
+    plain = build_ranker(ModelConfig(), SCHEMA, device="cpu", seed=1)
+    scaled = build_ranker(ModelConfig(standardise_dense=True), SCHEMA, device="cpu", seed=1, dense_scale=scale)
+    scaled.ebc.load_state_dict(plain.ebc.state_dict())
+    dense, sparse = _multi_hot_batch()
+    by_hand = torch.stack([(dense[:, 0] - 1) / 2, (dense[:, 1] - 2) / 0.5, dense[:, 2]], dim=1)
+    torch.testing.assert_close(scaled(dense, sparse), plain(by_hand, sparse))
+    assert "dense_arch.0.mean" in scaled.state_dict()
+
+
+def test_standardising_without_statistics_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.standardise_dense needs the train split's statistics"):
+        build_ranker(ModelConfig(standardise_dense=True), SCHEMA)
