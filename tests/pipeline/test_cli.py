@@ -9,7 +9,7 @@ import yaml
 
 from data.errors import ConfigError
 from pipeline.cli import JOBS, build_parser, config_class_of, job_parser, main
-from pipeline.config import TrainConfig
+from pipeline.config import CrossValidateConfig, TrainConfig
 from pipeline.settings import from_plain, to_plain
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,7 +95,8 @@ def test_print_config_gives_yaml_that_the_job_takes_back(capsys: pytest.CaptureF
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_valid(path: Path):
     settings = yaml.safe_load(path.read_text())
-    assert isinstance(from_plain(TrainConfig, settings, str(path)), TrainConfig)
+    config_class = CrossValidateConfig if "num_folds" in settings else TrainConfig
+    assert isinstance(from_plain(config_class, settings, str(path)), config_class)
 
 
 def test_settings_survive_the_way_to_plain_data_and_back():
