@@ -163,17 +163,24 @@ def _split_table(metrics: Mapping[str, float]) -> list[Table]:
 def _learning_blocks(run: TrainingReport) -> list[Block]:
     training, evaluations = _training_rows(run.log), _evaluation_rows(run)
     blocks: list[Block] = [*_overfitting_note(evaluations)]
-    if training:
+    if len(training) > 1:
         blocks.append(loss_figure(training, evaluations, run.metrics))
     if len(evaluations) > 1:
         blocks.append(auc_figure(evaluations, run.metrics))
-    if training:
+    if len(training) > 1:
         blocks.append(learning_rate_figure(training))
     if run.deciles:
         blocks.append(calibration_figure(run.deciles))
+    return [*blocks, *_missing_curves(training, evaluations)]
+
+
+def _missing_curves(training: LogRows, evaluations: LogRows) -> list[Prose]:
+    """What to set for the curves that are not there."""
+    if len(training) == 1:
+        return [Prose("The log has one line; a smaller `training.log_every_steps` draws the curve of the loss.")]
     if training and len(evaluations) < 2:
-        blocks.append(Prose("AUC was not measured on the way; `training.eval_every_steps` draws its curve here."))
-    return blocks
+        return [Prose("AUC was not measured on the way; `training.eval_every_steps` draws its curve here.")]
+    return []
 
 
 def _evaluation_rows(run: TrainingReport) -> list[Mapping[str, float]]:
@@ -211,9 +218,11 @@ def _speed_blocks(run: TrainingReport) -> list[Block]:
         return []
     blocks: list[Block] = []
     if time_parts(training):
-        blocks += [time_figure(training), speed_figure(training), _time_table(training)]
-    else:
+        blocks.append(time_figure(training))
+    if len(training) > 1:
         blocks.append(speed_figure(training))
+    if time_parts(training):
+        blocks.append(_time_table(training))
     peak = max((row["memory/rss_gib"] for row in training if "memory/rss_gib" in row), default=None)
     return (
         blocks

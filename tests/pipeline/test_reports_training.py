@@ -140,6 +140,13 @@ def test_report_is_whole_where_something_is_missing(changes):
     assert render_page(report).rstrip().endswith("</html>")
 
 
+def test_one_line_of_log_is_no_curve():
+    run = a_run(log=[training_row(4)])
+    assert not {"loss", "learning-rate", "speed", "auc"} & figures(run).keys()
+    assert "step-time" in figures(run)
+    assert "`training.log_every_steps` draws the curve" in render_markdown(training_report(run))
+
+
 def test_results_in_json_are_the_metrics(tmp_path):
     write_report(tmp_path, training_report(a_run()))
     assert json.loads((tmp_path / "report.json").read_text())["results"] == METRICS
