@@ -18,7 +18,7 @@ class Checker:
     new answer is no, so that a search ends.
     """
 
-    def __init__(self, limit: int = 60) -> None:
+    def __init__(self, limit: int = 100) -> None:
         self._limit = limit
         self.num_planned = 0
 

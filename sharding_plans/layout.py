@@ -76,6 +76,17 @@ class TablePlan:
         return tuple(sorted({shard.rank for shard in self.shards if shard.area}))
 
     @property
+    def where(self) -> str:
+        """Its ranks in short: "0-3", "0,2", "5"."""
+        runs: list[list[int]] = []
+        for rank in self.ranks:
+            if runs and rank == runs[-1][1] + 1:
+                runs[-1][1] = rank
+            else:
+                runs.append([rank, rank])
+        return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+    @property
     def cost(self) -> Cost:
         return total(shard.cost for shard in self.shards)
 
