@@ -1,5 +1,7 @@
 """From settings to what a plan is made for and what is trained: the ranker on the meta device, its optimizer attached."""
 
+from pathlib import Path
+
 from data.schema import Schema
 from models.build import build_ranker
 from models.training_task import TrainingTask
@@ -10,8 +12,13 @@ from pipeline.sources import Source, local_batch_size
 from sharding_plans.apply import table_configs
 from sharding_plans.config import PlanConfig
 from sharding_plans.constraints import MemoryReservation, build_constraints
+from sharding_plans.plan_conversion import live_plan_file
+from sharding_plans.plan_file import load, save
+from sharding_plans.plan_fits import check_fits
 from sharding_plans.planner import Planned, live_topology, make_plan
+from sharding_plans.planning import planned_from
 from sharding_plans.sharders import EveryTypeSharder
+from sharding_plans.tables import describe_tables
 
 
 def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
@@ -23,6 +30,14 @@ def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
     task = TrainingTask(ranker)
     attach_sparse_optimizer(task, config.optimizer.sparse, device)
     return task
+
+
+def plan_for(config: TrainConfig, task: TrainingTask, schema: Schema, ranks: Ranks) -> Planned:
+    """The plan of the run: the one it was given as a file, else the planner's choice."""
+    batch_size = config.training.global_batch_size
+    if config.plan is not None:
+        return given_plan(config.plan, task, batch_size, ranks)
+    return choose_plan(config.sharding, task, schema, batch_size, ranks)
 
 
 def choose_plan(
@@ -40,6 +55,20 @@ def choose_plan(
         constraints=build_constraints(settings, task, num_ranks=ranks.num_ranks, features=schema.sparse),
         reservation=MemoryReservation(percentage=settings.reserved_fraction),
     )
+
+
+def given_plan(path: str, task: TrainingTask, global_batch_size: int, ranks: Ranks) -> Planned:
+    """The plan of a file for the live ranks; PlanError naming every difference where it is for another model or ranks."""
+    plan = load(path)
+    check_fits(plan, task, num_ranks=ranks.num_ranks, ranks_per_host=ranks.local_num_ranks)
+    return planned_from(plan, task, device=ranks.device.type, global_batch_size=global_batch_size)
+
+
+def save_plan(path: Path, planned: Planned, config: TrainConfig, task: TrainingTask, schema: Schema) -> None:
+    """Keep a run's plan with its estimated costs as a plan file, which another run can be given."""
+    model = describe_tables(task, {feature.name: feature.pooling_factor for feature in schema.sparse})
+    batch_size, reserved = config.training.global_batch_size, config.sharding.reserved_fraction
+    save(live_plan_file(planned, model, global_batch_size=batch_size, reserved_fraction=reserved), path)
 
 
 def table_shapes(task: TrainingTask) -> dict[str, list[int]]:

@@ -23,19 +23,19 @@ def build_constraints(
     the user asks for more. `features` give the pooling factors that the estimates need (1.0 otherwise). Raises ConfigError
     for a pattern that matches no table.
     """
-    tables = [table.name for _, ebc in table_collections(module) for table in ebc.embedding_bag_configs()]
-    config.check_tables(tables)
+    tables = {table.name: table for _, ebc in table_collections(module) for table in ebc.embedding_bag_configs()}
+    config.check_tables(list(tables))
     excluded = changed_by(module)
     pooling = {feature.name: feature.pooling_factor for feature in features}
     constraints = {}
-    for table in tables:
+    for table, described in tables.items():
         wanted = config.constraint_of(table)
         types = _allowed_types(table, wanted, config.asks_for(table), excluded, num_ranks)
         constraints[table] = ParameterConstraints(
             sharding_types=types,
             compute_kernels=list(wanted.compute_kernels) if wanted.compute_kernels else None,
             min_partition=wanted.min_partition,
-            pooling_factors=[pooling.get(table, 1.0)],
+            pooling_factors=[pooling.get(feature, 1.0) for feature in described.feature_names],
         )
     return constraints
 

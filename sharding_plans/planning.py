@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
 from torchrec.distributed.planner.types import ParameterConstraints, PlannerError, Shard, ShardingOption
 from torchrec.distributed.planner.utils import build_sharder_data_map, sharder_name
 from torchrec.distributed.types import CacheParams
@@ -13,8 +14,8 @@ from sharding_plans.estimators import default_estimators
 from sharding_plans.hardware import HardwareProfile
 from sharding_plans.layout import PlanFile, Search, TablePlan
 from sharding_plans.offline import Prepared, plan_offline, prepare
-from sharding_plans.plan_conversion import plan_file_of
-from sharding_plans.planner import SortedEnumerator
+from sharding_plans.plan_conversion import plan_file_of, to_sharding_plan
+from sharding_plans.planner import Planned, SortedEnumerator
 from sharding_plans.profile_topology import ranks_per_host
 from sharding_plans.quiet import quiet_torchrec
 from sharding_plans.request import PlanRequest
@@ -34,6 +35,29 @@ def score(plan: PlanFile, *, hardware: HardwareProfile | None = None, global_bat
     For a plan that the planner made, these are the planner's own figures. The layout may have been edited by hand. Raises
     PlanError where the hardware cannot carry the layout (another number of ranks per host, a kernel that is not there).
     """
+    request = _request_of(plan, hardware, global_batch_size)
+    scored = plan_file_of(request, _estimated(plan, prepare(request)), plan.search)
+    return replace(scored, created=plan.created)
+
+
+def planned_from(plan: PlanFile, module: nn.Module, *, device: str, global_batch_size: int) -> Planned:
+    """A plan file as what the planner hands out for the module: to be applied on ranks of kind `device`, and shown.
+
+    Costs are estimates for the plan's own hardware and the given batch. Check first that the plan fits the module.
+    """
+    prepared = prepare(_request_of(plan, None, global_batch_size))
+    return Planned(
+        plan=to_sharding_plan(plan, device=device, module=module),
+        options=_estimated(plan, prepared),
+        topology=prepared.topology,
+        local_batch_size=prepared.request.local_batch_size,
+        num_proposals=plan.search.num_proposals,
+        num_plans=plan.search.num_plans,
+        seconds=plan.search.seconds,
+    )
+
+
+def _request_of(plan: PlanFile, hardware: HardwareProfile | None, global_batch_size: int | None) -> PlanRequest:
     request = PlanRequest(
         model=plan.model,
         hardware=hardware or plan.hardware,
@@ -43,8 +67,7 @@ def score(plan: PlanFile, *, hardware: HardwareProfile | None = None, global_bat
         reserved_fraction=plan.reserved_fraction,
     )
     _check_hosts(plan, request)
-    scored = plan_file_of(request, _estimated(plan, prepare(request)), plan.search)
-    return replace(scored, created=plan.created)
+    return request
 
 
 def _check_hosts(plan: PlanFile, request: PlanRequest) -> None:
