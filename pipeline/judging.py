@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.reader import read_columns
+from pipeline.auc_doctor.diagnosis import diagnose
 from pipeline.auc_doctor.findings import Finding
+from pipeline.auc_doctor.gathering import gather_evidence
 from pipeline.evaluate_config import ScoresConfig
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.exact import ExactScores
@@ -57,13 +59,15 @@ def judge_scores(
     evaluation = evaluation or _evaluate(file, config)
     name = split or file.path.name
     wanted = [*config.slices, *([config.group_by] if config.group_by else [])]
+    findings = diagnose(gather_evidence(evaluation)) if split is None else ()
     if not wanted:
-        return Judged(name=name, evaluation=evaluation, split=split)
+        return Judged(name=name, evaluation=evaluation, split=split, findings=findings)
     columns = _Columns(file, config, list({item.removesuffix(FREQUENCY): None for item in wanted}))
     return Judged(
         name=name,
         evaluation=evaluation,
         split=split,
+        findings=findings,
         slices={item: columns.slices(item) for item in config.slices},
         grouped=columns.grouped(config.group_by) if config.group_by else None,
     )

@@ -76,6 +76,16 @@ class Evaluation:
         return self.figures.num_positives + self.figures.num_negatives
 
     @property
+    def highest_score(self) -> float:
+        """The highest score of all rows."""
+        return float(self.figures.curve[0, 2])
+
+    @property
+    def lowest_score(self) -> float:
+        """The lowest score of all rows."""
+        return float(self.figures.curve[-1, 2])
+
+    @property
     def base_rate(self) -> float:
         """Weighted share of positives."""
         return self.figures.positives / self._weight
@@ -187,7 +197,8 @@ def wilson_interval(share: float, num_rows: float) -> tuple[float, float]:
     shrink = 1 + Z_95**2 / num_rows
     centre = (share + Z_95**2 / (2 * num_rows)) / shrink
     half = Z_95 / shrink * math.sqrt(share * (1 - share) / num_rows + Z_95**2 / (4 * num_rows**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # At a share of 0 or 1 the end of the interval is the share itself, up to rounding.
+    return min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share)
 
 
 def _interval(value: float, se: float) -> tuple[float, float]:

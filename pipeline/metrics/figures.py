@@ -134,7 +134,7 @@ def _curve(
     block: Distinct, positives_through: NDArray, negatives_through: NDArray, rows_through: NDArray, above: Above
 ) -> NDArray:
     """Points of the ROC and precision-recall curves: the first score at or past each of a fixed set of shares of rows."""
-    wanted = np.ceil(CURVE_SHARES * above.total_rows)
+    wanted = np.maximum(np.ceil(CURVE_SHARES * above.total_rows), 1)
     wanted = wanted[(wanted > above.num_rows) & (wanted <= rows_through[-1])]
     at = np.unique(np.searchsorted(rows_through, wanted))
     return np.stack([positives_through[at], negatives_through[at], block.scores[at]], axis=1).astype(np.float64)

@@ -157,3 +157,9 @@ def test_every_kind_of_bad_row_is_counted_with_its_first_row_id():
     assert "-0.1" in text
     assert "2 x weight that is not a positive finite number (the first: 0.0 at row 16)" in text
     assert "1 x label that is neither 0 nor 1 (the first: 3 at row 15)" in text
+
+
+def test_decile_intervals_hold_the_observed_rate_also_at_0_and_1():
+    for labels in (np.zeros(777), np.ones(777)):
+        for tenth in evaluate_arrays(np.linspace(0.1, 0.9, 777), labels).deciles():
+            assert tenth.observed_low <= tenth.observed <= tenth.observed_high
