@@ -22,6 +22,7 @@ class RunDirectory:
         self.scores = path / "scores"
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
+        self.doctor = path / "doctor.json"
 
 
 def new_run_directory(runs_dir: str, name: str) -> RunDirectory:
