@@ -14,7 +14,6 @@ from sharding_plans.names import unknown_name
 
 Device = Literal["cuda", "cpu"]
 PROFILES_DIR = Path(__file__).parent / "hardware"
-THIS_MACHINE = "this-machine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +70,9 @@ def profile_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PROFILES_DIR.glob("*.yaml")))
 
 
-def load_profile(name_or_path: str) -> HardwareProfile:
-    """The profile of that name, of that YAML file, or (`this-machine`) of the machine this runs on.
-
-    Raises PlanError when there is no such profile or the file is not one, naming keys that are missing, unknown or wrong.
-    """
-    if name_or_path == THIS_MACHINE:
-        from sharding_plans.this_machine import measure_this_machine
-
-        return measure_this_machine()
-    path = PROFILES_DIR / f"{name_or_path}.yaml"
-    if path.is_file():
-        return _read_profile(path)
-    if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        return _read_profile(Path(name_or_path))
-    raise PlanError(
-        unknown_name("hardware profile", name_or_path, (*profile_names(), THIS_MACHINE))
-        + " A YAML file of your own is given by its path."
-    )
+def shipped_profile(name: str) -> HardwareProfile:
+    """The profile of that name that comes with Shardline."""
+    return read_profile(PROFILES_DIR / f"{name}.yaml")
 
 
 def profile_from_dict(values: Any, *, origin: str) -> HardwareProfile:
@@ -111,7 +95,8 @@ def profile_to_dict(profile: HardwareProfile) -> dict[str, Any]:
     return asdict(profile)
 
 
-def _read_profile(path: Path) -> HardwareProfile:
+def read_profile(path: Path) -> HardwareProfile:
+    """The profile that a YAML file holds; PlanError when it cannot be read or is none, naming what is wrong."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

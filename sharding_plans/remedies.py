@@ -10,7 +10,7 @@ from itertools import islice
 
 from data.errors import PlanError
 from sharding_plans.feasibility import Checker
-from sharding_plans.hardware import HardwareProfile, load_profile, profile_names
+from sharding_plans.hardware import HardwareProfile, profile_names, shipped_profile
 from sharding_plans.needs import Needs, table_needs
 from sharding_plans.profile_topology import usable_rank_counts
 from sharding_plans.remedy_rules import Remedy, other_ways, without_pins
@@ -151,7 +151,7 @@ def _larger_hardware(request: PlanRequest, needs: Needs | None, checker: Checker
     if request.hardware.device == "cpu":
         return None
     known = sorted(
-        (load_profile(name) for name in profile_names()), key=lambda profile: (profile.hbm_gib, profile.name)
+        (shipped_profile(name) for name in profile_names()), key=lambda profile: (profile.hbm_gib, profile.name)
     )
     for profile in known:
         if profile.hbm_gib > request.hardware.hbm_gib and checker(request.change(hardware=profile)):

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import torch
 
-from sharding_plans.hardware import THIS_MACHINE, HardwareProfile, load_profile
+from sharding_plans.hardware import HardwareProfile, shipped_profile
 from sharding_plans.topology import GIB, host_memory
 
 # Names by which CUDA knows the GPUs whose bandwidths a shipped profile has; memory tells the variants apart.
@@ -28,20 +28,20 @@ _KNOWN_GPUS = {
 _CPU_RANKS = 16
 
 
-def measure_this_machine() -> HardwareProfile:
-    """The profile of this machine, named `this-machine`.
+def measure_this_machine(name: str) -> HardwareProfile:
+    """The profile of this machine, under the given name.
 
     With a CUDA device: its memory as the driver reports it, its bandwidths from the shipped profile of the same GPU (an
     unknown GPU's memory bandwidth is measured by copying). Without one: a CPU host, whose memory and loopback bandwidths are
     measured; it takes as many ranks as asked for, at least 16, for there is no second host.
     """
-    return _gpu_profile() if torch.cuda.is_available() else _cpu_profile()
+    return _gpu_profile(name) if torch.cuda.is_available() else _cpu_profile(name)
 
 
-def _cpu_profile() -> HardwareProfile:
+def _cpu_profile(name: str) -> HardwareProfile:
     memory, loopback = copy_gb_per_s("cpu"), loopback_gb_per_s()
     return HardwareProfile(
-        name=THIS_MACHINE,
+        name=name,
         description="this machine's CPU; memory and loopback bandwidth measured just now",
         device="cpu",
         ranks_per_host=max(_CPU_RANKS, torch.get_num_threads()),
@@ -55,13 +55,13 @@ def _cpu_profile() -> HardwareProfile:
     )
 
 
-def _gpu_profile() -> HardwareProfile:
+def _gpu_profile(name: str) -> HardwareProfile:
     device = torch.cuda.get_device_properties(0)
     like = _profile_like(device.name, device.total_memory / GIB)
-    base = load_profile(like or "rtx_3050_8gb")
+    base = shipped_profile(like or "rtx_3050_8gb")
     return replace(
         base,
-        name=THIS_MACHINE,
+        name=name,
         description=f"this machine: {torch.cuda.device_count()} x {device.name}"
         + (f", bandwidths of {like}" if like else ", unknown GPU: memory bandwidth measured, links as a desktop's"),
         ranks_per_host=torch.cuda.device_count(),

@@ -160,8 +160,8 @@ def difference_table(winner: Case, second: Case) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption=f"{winner.label} against {second.label}: {shown}. Times are those of the table's busiest rank; the gap is between "
-        "the plans' slowest ranks, positive where the second loses",
+        caption=f"{winner.label} against {second.label}: {shown}. Times are those of the table's busiest rank; the gap is "
+        "between the plans' slowest ranks, positive where the second loses",
     )
 
 
