@@ -3,15 +3,17 @@
 Legend: R ranks, B rows of the global batch, b rows that a step takes from a lane (data/order.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from data.batch import Batch
-from data.blocks import OneHotBlock, OneHotLayout, batches_of
+from data.blocks import OneHotLayout, batches_of
 from data.errors import DataError
 from data.order import DEFAULT_WINDOW_ROWS, SampleOrder
 from data.prefetch import DEFAULT_PREFETCH, Prefetched
@@ -71,28 +73,30 @@ class TrainReader:
 
     def __iter__(self) -> Iterator[Batch]:
         step_in_window = self._order.locate(self._start_step).step_in_window
-        return batches_of(Prefetched(self._blocks(), self._prefetch), first=step_in_window)
+        return batches_of(Prefetched(self._windows(), self._prefetch), first=step_in_window)
 
-    def _blocks(self) -> Iterator[OneHotBlock]:
+    def _windows(self) -> Iterator["Window"]:
         first_epoch, first_window, _ = self._order.locate(self._start_step)
         with closing(RowPool(self._stored)) as pool:
             for epoch in range(first_epoch, self._num_epochs):
                 for window in range(first_window, self._order.num_windows):
-                    yield self._window_block(pool, epoch, window)
+                    yield self._window(pool, epoch, window)
                 first_window = 0
 
-    def _window_block(self, pool: RowPool, epoch: int, window: int) -> OneHotBlock:
+    def _window(self, pool: RowPool, epoch: int, window: int) -> "Window":
         start, size = self._order.window_span(window)
         pieces = self._lane_pieces(epoch, start, size)
         pool.load(pieces)
-        lane_addresses = pool.addresses(pieces).reshape(len(self._lanes), size)
-        places = self._order.shuffle(epoch, window, self._lanes)
-        shuffled = lane_addresses[np.arange(len(self._lanes))[:, None], places]
-        block = pool.gather(shuffled.reshape(-1, self._batch_size), self._layout)
+        addresses = pool.addresses(pieces).reshape(len(self._lanes), size)
         # The row group in which a lane goes on is decoded once for all of the windows that it covers.
         is_last = window == self._order.num_windows - 1
-        pool.keep_only([] if is_last else self._lane_pieces(epoch, start + size, 1))
-        return block
+        finished = pool.retire_all_but([] if is_last else self._lane_pieces(epoch, start + size, 1))
+        return Window(pool, partial(self._shuffled, addresses, epoch, window), finished, self._layout)
+
+    def _shuffled(self, addresses: np.ndarray, epoch: int, window: int) -> np.ndarray:
+        """Addresses of the window's steps, [steps, B / R], from those of its rows in row order, [lanes, rows]."""
+        places = self._order.shuffle(epoch, window, self._lanes)
+        return addresses[np.arange(len(self._lanes))[:, None], places].reshape(-1, self._batch_size)
 
     def _lane_pieces(self, epoch: int, start: int, num_rows: int) -> list[Piece]:
         starts = (self._order.lane_starts(epoch)[self._lanes.start : self._lanes.stop] + start).tolist()
@@ -127,24 +131,40 @@ class EvalReader:
         return self._stored.schema
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches_of(Prefetched(self._blocks(), self._prefetch), first=0)
+        return batches_of(Prefetched(self._windows(), self._prefetch), first=0)
 
-    def _blocks(self) -> Iterator[OneHotBlock]:
-        steps_per_block = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
+    def _windows(self) -> Iterator["Window"]:
+        steps_per_window = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
         with closing(RowPool(self._stored)) as pool:
-            for first_step in range(0, self.num_steps, steps_per_block):
-                yield self._span_block(pool, first_step, min(steps_per_block, self.num_steps - first_step))
+            for first_step in range(0, self.num_steps, steps_per_window):
+                yield self._window(pool, first_step, min(steps_per_window, self.num_steps - first_step))
 
-    def _span_block(self, pool: RowPool, first_step: int, num_steps: int) -> OneHotBlock:
+    def _window(self, pool: RowPool, first_step: int, num_steps: int) -> "Window":
         start = self._rows.start + first_step * self._batch_size
         pieces = self._stored.pieces(start, max(0, min(num_steps * self._batch_size, self._rows.stop - start)))
         pool.load(pieces)
         addresses = np.full((num_steps, self._batch_size), PADDING_ADDRESS)
         found = pool.addresses(pieces)
         addresses.reshape(-1)[: len(found)] = found
-        block = pool.gather(addresses, self._layout)
-        pool.keep_only(pieces[-1:])
-        return block
+        return Window(pool, lambda: addresses, pool.retire_all_but(pieces[-1:]), self._layout)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some steps' rows, decoded: where they are, [steps, rows], and the slots that no later window needs.
+
+    The prefetching thread decodes; to find and gather the rows is left to its consumer, so that two threads share the work.
+    """
+
+    pool: RowPool
+    addresses: Callable[[], np.ndarray]
+    finished_slots: list[int]
+    layout: OneHotLayout
+
+    def batches(self, first: int = 0) -> Iterator[Batch]:
+        block = self.pool.gather(self.addresses()[first:], self.layout)
+        self.pool.release(self.finished_slots)
+        return block.batches()
 
 
 def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> pa.Table:

@@ -3,7 +3,7 @@
 The slots are used again and again, so memory is taken once, and a gather over hundreds of row groups is one index per column.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 from data.batch import PADDING_ROW_ID
 from data.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block, ids_dtype
 from data.errors import DataError
-from data.stored_split import MAX_OPEN_PARTS, PREPARE_AGAIN, Piece, StoredSplit
+from data.stored_split import LABEL, MAX_OPEN_PARTS, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
 
 # Address 0 is a row of evaluation's padding; slot s begins at address 1 + s * rows of a row group.
 PADDING_ADDRESS = 0
 
 
 class RowPool:
-    """The rows of the row groups that were loaded and not yet let go. One per iterator: not for use from several threads.
+    """The rows of the row groups that were loaded and not yet released. One per iterator.
 
-    An address is a row's place in the pool's arrays, valid until its row group is let go. Only the columns that a batch needs
-    are read. DataError names file and row group where one cannot be read, and feature, value and row where an id lies outside
-    its table.
+    An address is a row's place in the pool's arrays. One thread loads, addresses and retires; another may gather and release at
+    the same time: a retired row group is no longer addressed, but its rows stay until its slot is released. DataError names file
+    and row group where one cannot be read, and feature, value and row where an id lies outside its table.
     """
 
     def __init__(self, stored: StoredSplit) -> None:
@@ -34,24 +34,21 @@ class RowPool:
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._slots: dict[tuple[int, int], int] = {}
         self._free_slots: list[int] = []
+        self._released_slots: deque[int] = deque()
         self._num_slots = 0
         self._allocate(0)
 
     def load(self, pieces: Iterable[Piece]) -> None:
         """Decode the row groups of these pieces, unless they are at hand."""
+        while self._released_slots:
+            self._free_slots.append(self._released_slots.popleft())
         missing = {(piece.part, piece.group): None for piece in pieces if (piece.part, piece.group) not in self._slots}
         if len(missing) > len(self._free_slots):
-            # Twice what is needed now: memory that is not written to costs nothing, moving all rows would.
-            self._allocate(2 * (len(self._slots) + len(missing)))
+            # Twice what is needed: memory that is not written to costs nothing, moving all rows would.
+            self._allocate(2 * (self._num_slots - len(self._free_slots) + len(missing)))
         for part, group in missing:
             self._decode(part, group, self._free_slots[-1])
             self._slots[part, group] = self._free_slots.pop()
-
-    def keep_only(self, pieces: Iterable[Piece]) -> None:
-        """Let go of every row group that holds none of these pieces."""
-        wanted = {(piece.part, piece.group) for piece in pieces}
-        for key in [key for key in self._slots if key not in wanted]:
-            self._free_slots.append(self._slots.pop(key))
 
     def addresses(self, pieces: Sequence[Piece]) -> np.ndarray:
         """Where the rows of these loaded pieces are, in order; int64."""
@@ -62,8 +59,17 @@ class RowPool:
         )
         return np.concatenate([np.arange(first + begin, first + end) for first, begin, end in firsts])
 
+    def retire_all_but(self, pieces: Iterable[Piece]) -> list[int]:
+        """Forget every row group that holds none of these pieces; the slots, to be released when the last row is gathered."""
+        wanted = {(piece.part, piece.group) for piece in pieces}
+        return [self._slots.pop(key) for key in list(self._slots) if key not in wanted]
+
+    def release(self, slots: Iterable[int]) -> None:
+        """Give slots of retired row groups back, to be written over."""
+        self._released_slots.extend(slots)
+
     def gather(self, addresses: np.ndarray, layout: OneHotLayout) -> OneHotBlock:
-        """The rows at the addresses, shape [steps, rows per step], as a block."""
+        """The rows at these addresses, [steps, rows per step], as a block with memory of its own."""
         num_steps, batch_size = addresses.shape
         block = empty_one_hot_block(self._schema, num_steps, batch_size, layout)
         np.take(self._dense, addresses, axis=0, out=block.dense, mode="clip")
@@ -79,49 +85,43 @@ class RowPool:
 
     def _allocate(self, num_slots: int) -> None:
         """Make room for this many row groups; the rows at hand keep their addresses."""
-        num_rows = 1 + num_slots * self._stored.group_rows
-        held = 1 + self._num_slots * self._stored.group_rows if self._num_slots else 0
+        num_rows, held = (1 + slots * self._stored.group_rows for slots in (num_slots, self._num_slots))
         ids = np.empty((len(self._schema.sparse), num_rows), ids_dtype(self._schema))
         dense = np.empty((num_rows, len(self._schema.dense)), np.float32)
         labels, row_ids = np.empty(num_rows, np.float32), np.empty(num_rows, np.int64)
-        if held:
-            ids[:, :held], dense[:held] = self._ids, self._dense
-            labels[:held], row_ids[:held] = self._labels, self._row_ids
-        ids[:, PADDING_ADDRESS], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
+        if self._num_slots:
+            ids[:held], dense[:held], labels[:held], row_ids[:held] = (
+                self._ids,
+                self._dense,
+                self._labels,
+                self._row_ids,
+            )
+        ids[PADDING_ADDRESS], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
         row_ids[PADDING_ADDRESS] = PADDING_ROW_ID
         self._ids, self._dense, self._labels, self._row_ids = ids, dense, labels, row_ids
-        # Lowest slot last: slots that were never needed are never touched.
+        # Lowest slot last, as it is taken first: slots that were never needed are never touched.
         self._free_slots = [*range(num_slots - 1, self._num_slots - 1, -1), *self._free_slots]
         self._num_slots = num_slots
 
     def _decode(self, part: int, group: int, slot: int) -> None:
-        columns = self._read(part, group)
         first = 1 + slot * self._stored.group_rows
-        rows = slice(first, first + len(columns[0]))
-        self._row_ids[rows], self._labels[rows] = columns[:2]
-        for i, column in enumerate(columns[2:], -len(self._schema.dense)):
-            if i < 0:
-                self._dense[rows, i] = column
-            else:
-                self._ids[i, rows] = column
-        self._check_ids(part, group, rows)
-
-    def _read(self, part: int, group: int) -> list[np.ndarray]:
         try:
             table = self._file(part).read_row_group(group, columns=self._stored.columns, use_threads=False)
-            return [table.column(name).chunk(0).to_numpy(zero_copy_only=True) for name in self._stored.columns]
-        except (pa.ArrowException, OSError, KeyError) as error:
+            rows = slice(first, first + table.num_rows)
+            self._row_ids[rows], self._labels[rows] = _column(table, ROW_ID), _column(table, LABEL)
+            self._dense[rows] = _matrix(table, self._schema.dense, row_major=True)
+            ids = _matrix(table, self._schema.sparse_names, row_major=False).T
+        except (pa.ArrowException, OSError) as error:
             path = self._stored.paths[part]
             raise DataError(f"Row group {group} of {path} cannot be read: {error}. {PREPARE_AGAIN}") from error
+        self._check_ids(ids, part, group, rows)
+        self._ids[:, rows] = ids
 
-    def _check_ids(self, part: int, group: int, rows: slice) -> None:
-        ids = self._ids[:, rows]
-        wrong = (ids.min(axis=1) < 0) | (ids.max(axis=1) >= self._table_sizes)
-        if not wrong.any():
+    def _check_ids(self, ids: np.ndarray, part: int, group: int, rows: slice) -> None:
+        if ids.min() >= 0 and np.all(ids.max(axis=1) < self._table_sizes):
             return
-        feature = int(np.argmax(wrong))
+        feature, place = np.argwhere((ids < 0) | (ids >= self._table_sizes[:, None]))[0].tolist()
         size = self._table_sizes[feature]
-        place = int(np.argmax((ids[feature] < 0) | (ids[feature] >= size)))
         where = f"row id {self._row_ids[rows][place]} in row group {group} of {self._stored.paths[part]}"
         raise DataError(
             f"Id {ids[feature, place]} of feature {self._schema.sparse[feature].name!r} is outside its table of {size} rows"
@@ -136,3 +136,15 @@ class RowPool:
             self._files[part] = self._stored.open_part(part)
         self._files.move_to_end(part)
         return self._files[part]
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    return table.column(name).chunk(0).to_numpy(zero_copy_only=True)
+
+
+def _matrix(table: pa.Table, names: Sequence[str], *, row_major: bool) -> np.ndarray:
+    """Columns of one type as an array [rows, columns]; Arrow lays them out many times faster than numpy would."""
+    if not names:
+        return np.empty((table.num_rows, 0))
+    (batch,) = table.select(names).to_batches()
+    return batch.to_tensor(row_major=row_major).to_numpy()
