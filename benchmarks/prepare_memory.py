@@ -16,6 +16,8 @@ from data.generator import generate
 from data.prepare import prepare
 
 NUM_ROWS = (200_000, 2_000_000)
+# Two threads reach their peaks together or not, by chance: the highest peak of some runs counts, for few rows and for many.
+NUM_RUNS = 3
 ACCEPTED_GROWTH = 0.10
 MIB = 2**20
 
@@ -27,7 +29,7 @@ def main() -> None:
             source = Path(folder) / f"{num_rows}.tsv"
             generate(GenerateConfig(output=str(source), num_rows=num_rows))
             for ids in ("hash", "map"):
-                figures[f"{ids}_{num_rows}"] = figure = _measure(source, ids)
+                figures[f"{ids}_{num_rows}"] = figure = max((_measure(source, ids) for _ in range(NUM_RUNS)), key=_peak)
                 print(f"{num_rows:>9,} rows, ids={ids:<4}: peak {figure['peak_mib']:.0f} MiB", flush=True)
                 if "id_maps_mib" in figure:
                     print(f"{'':>25}of which id maps and counts about {figure['id_maps_mib']:.0f} MiB", flush=True)
@@ -41,6 +43,10 @@ def main() -> None:
     )
 
 
+def _peak(figure: dict[str, float]) -> float:
+    return figure["peak_mib"]
+
+
 def _measure(source: Path, ids: str) -> dict[str, float]:
     """Peak resident memory of one preparation; spawned afresh, so that nothing is inherited."""
     context = multiprocessing.get_context("spawn")
@@ -51,7 +57,9 @@ def _measure(source: Path, ids: str) -> dict[str, float]:
 def _prepare(source: str, ids: str) -> dict[str, float]:
     output = Path(source).with_suffix(f".{ids}")
     sizes = (1000,) if ids == "hash" else ()
-    config = PrepareConfig(source=source, output=str(output), show_progress=False, ids=ids, table_sizes=sizes)  # pyright: ignore[reportArgumentType]
+    config = PrepareConfig(
+        source=source, output=str(output), show_progress=False, force=True, ids=ids, table_sizes=sizes
+    )  # pyright: ignore[reportArgumentType]
     manifest = prepare(config)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
     if ids == "hash":

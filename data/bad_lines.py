@@ -1,12 +1,29 @@
 """The account of bad lines: every line read is either kept or counted here by kind."""
 
 from collections import Counter
+from dataclasses import dataclass
 
 from data.errors import DataError
+from data.raw_blocks import TextBlock
 from data.raw_rows import BadLine, RawRows
 
 # With this many bad lines, and too many for what was read so far, reading on would teach nothing new.
 _GIVE_UP_AT = 100_000
+
+
+@dataclass(frozen=True)
+class BlockAccount:
+    """What the account needs of a block, without holding on to its text or rows."""
+
+    num_source_bytes: int
+    num_lines: int
+    num_kept: int
+    bad_counts: Counter[str]
+    bad_lines: tuple[BadLine, ...]
+
+    @classmethod
+    def of(cls, block: TextBlock, rows: RawRows) -> "BlockAccount":
+        return cls(block.num_source_bytes, block.num_lines, len(rows.labels), rows.bad_counts, rows.bad_lines)
 
 
 class BadLines:
@@ -22,11 +39,11 @@ class BadLines:
     def num_lines(self) -> int:
         return self._num_kept + self.counts.total()
 
-    def add(self, rows: RawRows) -> None:
+    def add(self, block: BlockAccount) -> None:
         """Take a block into account. DataError where going on is pointless."""
-        self._num_kept += len(rows.labels)
-        self.counts.update(rows.bad_counts)
-        for bad in rows.bad_lines:
+        self._num_kept += block.num_kept
+        self.counts.update(block.bad_counts)
+        for bad in block.bad_lines:
             self._firsts.setdefault(bad.kind, bad)
         if self.counts.total() >= _GIVE_UP_AT:
             self.check()

@@ -113,11 +113,11 @@ class PrepareConfig:
     """Add columns I1_missing ... I13_missing (1.0 where the integer is missing, else 0.0) behind the dense ones."""
     max_bad_fraction: float = 0.0
     """Fraction of bad lines that is still accepted (and counted in the manifest); more stop the job."""
-    rows_per_part: int = 1_048_576
+    rows_per_part: int = 262_144
     """Rows per Parquet part."""
     row_group_rows: int = 4096
     """Rows per Parquet row group: the unit that a training reader reads."""
-    block_mib: int = 4
+    block_mib: int = 2
     """Raw text handled at a time and thread, in MiB; memory grows with it."""
     num_threads: int = 2
     """Threads that parse, map and compress blocks."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_MERGE_AT_LEAST = 1 << 18
+_MERGE_AT_LEAST = 1 << 14
 _HALF = np.uint64(32)
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.aside import written_aside
-from data.bad_lines import BadLines
+from data.bad_lines import BadLines, BlockAccount
 from data.config import PrepareConfig
 from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE, SPARSE_NAMES
 from data.errors import DataError
@@ -30,7 +30,7 @@ from data.prepared_before import find_prepared
 from data.progress import Progress
 from data.raw_blocks import RawText, TextBlock
 from data.raw_files import raw_files
-from data.raw_rows import RawRows, parse_block
+from data.raw_rows import parse_block
 from data.schema import Schema, SparseFeature
 from data.splits import TRAIN, Splitter
 from data.train_statistics import BlockIdCounts, DenseSums, IdCounts, dense_sums
@@ -77,8 +77,7 @@ def _table_sizes(config: PrepareConfig) -> tuple[int, ...]:
 class _Counted:
     """What the first pass takes from a block."""
 
-    block: TextBlock
-    rows: RawRows
+    account: BlockAccount
     ids: BlockIdCounts
 
 
@@ -86,8 +85,7 @@ class _Counted:
 class _Columns:
     """What the writing pass takes from a block: a table per split that has rows in it, and sums over its train rows."""
 
-    block: TextBlock
-    rows: RawRows
+    account: BlockAccount
     tables: dict[int, pa.Table]
     sums: np.ndarray
     ids: BlockIdCounts | None
@@ -123,15 +121,15 @@ class _Preparation:
         bad = BadLines(self._config.max_bad_fraction)
         with Progress("counting ids", self._num_source_bytes, self._config.show_progress) as progress:
             for counted in map_in_order(self._count_block, self._text, self._config.num_threads):
-                bad.add(counted.rows)
+                bad.add(counted.account)
                 self._counts.add(counted.ids)
-                progress.advance(counted.block.num_source_bytes, counted.block.num_lines)
+                progress.advance(counted.account.num_source_bytes, counted.account.num_lines)
         bad.check()
 
     def _count_block(self, block: TextBlock) -> _Counted:
         rows = parse_block(block)
         is_train = self._splitter.assign(block, rows.row_ids) == TRAIN
-        return _Counted(block, rows, BlockIdCounts.of(rows.ids, rows.id_missing, is_train))
+        return _Counted(BlockAccount.of(block, rows), BlockIdCounts.of(rows.ids, rows.id_missing, is_train))
 
     def _fit_maps(self) -> tuple[list[IdMap], list[SparseStatistics]]:
         maps, statistics = [], []
@@ -151,9 +149,9 @@ class _Preparation:
         try:
             with Progress("writing parts", self._num_source_bytes, self._config.show_progress) as progress:
                 for columns in map_in_order(transform, self._text, self._config.num_threads):
-                    bad.add(columns.rows)
+                    bad.add(columns.account)
                     self._take(columns, writers, counts)
-                    progress.advance(columns.block.num_source_bytes, columns.block.num_lines)
+                    progress.advance(columns.account.num_source_bytes, columns.account.num_lines)
             bad.check()
             return bad, {split: writer.close() for split, writer in zip(SPLITS, writers, strict=True)}
         finally:
@@ -178,7 +176,7 @@ class _Preparation:
         missing[: len(rows.integer_missing)] = rows.integer_missing
         sums = dense_sums(dense, missing, split == TRAIN)
         ids = BlockIdCounts.of(sparse.view(np.uint32), rows.id_missing, split == TRAIN) if is_counting else None
-        return _Columns(block, rows, tables, sums, ids)
+        return _Columns(BlockAccount.of(block, rows), tables, sums, ids)
 
     def _check_splits(self, splits: dict[str, Split]) -> None:
         if not splits["train"].num_rows:

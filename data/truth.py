@@ -28,8 +28,8 @@ def have_truth(raw_paths: Sequence[Path]) -> bool:
 
 def iter_truth(path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Probabilities (float64) and the labels drawn from them (int8) of a `.truth.parquet` file, some rows at a time."""
-    for batch in pq.ParquetFile(path).iter_batches(columns=["probability", "label"]):
-        yield batch["probability"].to_numpy(), batch["label"].to_numpy()
+    for group in _row_groups(pq.ParquetFile(path), ["probability", "label"]):
+        yield group["probability"].to_numpy(), group["label"].to_numpy()
 
 
 class TruthCursor:
@@ -39,7 +39,7 @@ class TruthCursor:
         self._path = path
         try:
             self._file = pq.ParquetFile(path)
-            self._batches = self._file.iter_batches(columns=["row_id", "probability"])
+            self._groups = _row_groups(self._file, ["row_id", "probability"])
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path} cannot be read: {error}. Move it away, or generate it again.") from error
         self._rest = np.empty(0)
@@ -53,7 +53,7 @@ class TruthCursor:
         """Probabilities, float64, of the next `num_lines` lines. DataError where the file ends early or row ids jump."""
         taken = [self._rest]
         while sum(map(len, taken)) < num_lines:
-            taken.append(self._next_batch())
+            taken.append(self._next_group())
         joined = np.concatenate(taken)
         self._rest = joined[num_lines:]
         return joined[:num_lines]
@@ -67,17 +67,23 @@ class TruthCursor:
     def sha256(self) -> str:
         return sha256_of_file(self._path)
 
-    def _next_batch(self) -> np.ndarray:
-        batch = next(self._batches, None)
-        if batch is None:
+    def _next_group(self) -> np.ndarray:
+        group = next(self._groups, None)
+        if group is None:
             raise self._mismatch(f"the raw file has more lines than its {self.num_rows}")
-        expected = np.arange(self._num_read, self._num_read + batch.num_rows)
-        if not np.array_equal(batch["row_id"].to_numpy(), expected):
+        expected = np.arange(self._num_read, self._num_read + group.num_rows)
+        if not np.array_equal(group["row_id"].to_numpy(), expected):
             raise self._mismatch(f"its row ids do not count up at row {self._num_read}")
-        self._num_read += batch.num_rows
-        return batch["probability"].to_numpy()
+        self._num_read += group.num_rows
+        return group["probability"].to_numpy()
 
     def _mismatch(self, what: str) -> DataError:
         return DataError(
             f"{self._path} does not belong to the raw file beside it: {what}. Move it away, or generate both again."
         )
+
+
+def _row_groups(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.Table]:
+    """One row group at a time. (`iter_batches` holds on to what it has read: memory would grow with the file.)"""
+    for group in range(file.num_row_groups):
+        yield file.read_row_group(group, columns=columns)
