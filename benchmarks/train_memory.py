@@ -1,0 +1,58 @@
+"""Does the memory of training grow with the rows? Peak memory of a whole job, one epoch and evaluation, at two numbers of rows.
+
+Run as `python -m benchmarks.train_memory`. Ids are hashed into tables of a fixed size, so that the model is the same and only
+the rows grow: the two peaks should agree within 10 %. The last line of output is JSON.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from data.config import GenerateConfig, PrepareConfig
+from data.generator import generate
+from data.prepare import prepare
+
+NUM_ROWS = (200_000, 2_000_000)
+ACCEPTED_GROWTH = 0.10
+MIB = 2**20
+SETTINGS = "--model.embedding_dim=8 --model.dense_arch=[32,8] --model.over_arch=[32,1] --training.log_every_steps=200"
+
+
+def main() -> None:
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for num_rows in NUM_ROWS:
+            prepared = _prepared(Path(folder), num_rows)
+            peaks[num_rows] = _peak_of_training(prepared, Path(folder) / "runs")
+            print(f"{num_rows:>9,} rows: peak {peaks[num_rows]:.0f} MiB", flush=True)
+    few, many = (peaks[num_rows] for num_rows in NUM_ROWS)
+    growth = many / few - 1
+    print(
+        json.dumps({"benchmark": "train_memory", "peak_mib": peaks, "growth": growth, "ok": growth <= ACCEPTED_GROWTH})
+    )
+
+
+def _prepared(folder: Path, num_rows: int) -> Path:
+    source, output = folder / f"{num_rows}.tsv", folder / str(num_rows)
+    generate(GenerateConfig(output=str(source), num_rows=num_rows))
+    prepare(PrepareConfig(source=str(source), output=str(output), ids="hash", table_sizes=(1000,), show_progress=False))
+    source.unlink()
+    return output
+
+
+def _peak_of_training(prepared: Path, runs_dir: Path) -> float:
+    """MiB that the training process held at most, as the operating system counted it."""
+    job = [sys.executable, "-m", "pipeline", "train", f"--data.path={prepared}", f"--runs_dir={runs_dir}"]
+    process = subprocess.Popen([*job, *SETTINGS.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"training failed with exit code {process.returncode}")
+    return usage.ru_maxrss * 1024 / MIB
+
+
+if __name__ == "__main__":
+    main()
