@@ -43,6 +43,8 @@ class Job:
     module: str
     positionals: tuple[tuple[str, str], ...] = ()
     """Settings given by position, each with its nargs: "1" for one value, "+" for one or more."""
+    launches: bool = True
+    """Whether `ranks` above 1 starts that many processes; a planning job only plans for so many."""
 
 
 JOBS = (
@@ -84,6 +86,27 @@ JOBS = (
         help="train and test a ranker on each fold of one set of rows",
         config="pipeline.config:CrossValidateConfig",
         module="pipeline.jobs.cross_validate",
+    ),
+    Job(
+        name="plan",
+        help="plan for any hardware, from a laptop: write a plan file with its costs, or say why there is none",
+        config="pipeline.plan_job_config:PlanJobConfig",
+        module="pipeline.jobs.plan",
+        launches=False,
+    ),
+    Job(
+        name="compare-plans",
+        help="put strategies, clusters, batches and plan files side by side in one report",
+        config="pipeline.plan_job_config:ComparePlansConfig",
+        module="pipeline.jobs.compare_plans",
+        launches=False,
+    ),
+    Job(
+        name="diff-plans",
+        help="say what differs between two plan files, with gates for CI",
+        config="pipeline.plan_job_config:DiffPlansConfig",
+        module="pipeline.jobs.diff_plans",
+        positionals=(("a", "1"), ("b", "1")),
     ),
     Job(
         name="doctor",
@@ -167,7 +190,7 @@ def _run(argv: list[str]) -> int:
     settings = parser.instantiate(chosen)[job.name]
     config = config_class_of(job)(**{name: value for name, value in settings.items() if name != "config"})
     num_ranks = getattr(config, "ranks", 1)
-    if num_ranks > 1 and not is_rank():
+    if num_ranks > 1 and job.launches and not is_rank():
         from pipeline.launch import launch
 
         return launch(num_ranks, argv)
