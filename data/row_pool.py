@@ -90,13 +90,9 @@ class RowPool:
         dense = np.empty((num_rows, len(self._schema.dense)), np.float32)
         labels, row_ids = np.empty(num_rows, np.float32), np.empty(num_rows, np.int64)
         if self._num_slots:
-            ids[:held], dense[:held], labels[:held], row_ids[:held] = (
-                self._ids,
-                self._dense,
-                self._labels,
-                self._row_ids,
-            )
-        ids[PADDING_ADDRESS], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
+            ids[:, :held], dense[:held] = self._ids[:, :held], self._dense[:held]
+            labels[:held], row_ids[:held] = self._labels[:held], self._row_ids[:held]
+        ids[:, PADDING_ADDRESS], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
         row_ids[PADDING_ADDRESS] = PADDING_ROW_ID
         self._ids, self._dense, self._labels, self._row_ids = ids, dense, labels, row_ids
         # Lowest slot last, as it is taken first: slots that were never needed are never touched.
