@@ -70,6 +70,11 @@ class ExactScores:
             cut = slice(start, start + CHUNK_ROWS)
             self._add_chunk(p[cut], *(None if column is None else column[cut] for column in columns))
 
+    @property
+    def num_spilled_runs(self) -> int:
+        """How many times the rows of this rank outgrew the memory setting and went to disk."""
+        return self._rows.num_spilled_runs
+
     def evaluate(self) -> Evaluation:
         """The Evaluation of all rows of all ranks. Raises DataError, on all ranks alike, for bad or no rows."""
         try:
