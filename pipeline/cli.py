@@ -20,7 +20,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from data.errors import ConfigError, ShardlineError
-from pipeline.launch import is_rank, rank_of_launcher, report_user_mistake
+from pipeline.launch import AskedToStop, HungRank, is_rank, rank_of_launcher, report_user_mistake
 from pipeline.logs import set_up_logging
 
 DESCRIPTION = "Planned sharded training, exact AUC evaluation and sharding-plan comparison on TorchRec."
@@ -88,6 +88,13 @@ JOBS = (
         module="pipeline.jobs.cross_validate",
     ),
     Job(
+        name="checkpoint",
+        help="inspect, verify, convert or export a checkpoint",
+        config="pipeline.checkpoint_config:CheckpointJobConfig",
+        module="pipeline.jobs.checkpoint",
+        positionals=(("action", "1"), ("checkpoint", "1")),
+    ),
+    Job(
         name="plan",
         help="plan for any hardware, from a laptop: write a plan file with its costs, or say why there is none",
         config="pipeline.plan_job_config:PlanJobConfig",
@@ -129,6 +136,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ShardlineError as error:
         report_user_mistake(error)
         return EXIT_USER_MISTAKE
+    except AskedToStop as notice:
+        if rank_of_launcher() == 0:
+            print(f"shardline: {notice}", file=sys.stderr)
+        return 0
+    except HungRank as error:
+        print(f"shardline: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(EXIT_FAILED)  # leaving the group in order would wait for the rank that hangs
     except RuntimeError as error:
         if is_rank() and LOST_PEER.search(str(error)):
             print(
@@ -193,7 +208,7 @@ def _run(argv: list[str]) -> int:
     if num_ranks > 1 and job.launches and not is_rank():
         from pipeline.launch import launch
 
-        return launch(num_ranks, argv)
+        return launch(num_ranks, argv, max_restarts=getattr(config, "max_restarts", 0))
     return import_module(job.module).run(config)
 
 

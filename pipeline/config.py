@@ -6,6 +6,7 @@ from typing import Literal
 from data.config import PrepareConfig, RandomConfig
 from data.errors import ConfigError
 from models.config import ModelConfig
+from pipeline.checkpoint_config import CheckpointConfig
 from pipeline.evaluate_config import ScoresConfig
 from pipeline.optimizer_config import DenseOptimizerConfig, ScheduleConfig, SparseOptimizerConfig
 from sharding_plans.config import PlanConfig
@@ -43,19 +44,21 @@ class TrainingConfig:
     """Steps between two evaluations on the val split; none: only at the end."""
     eval_batch_size: int = 8192
     """Rows per evaluation step over all ranks."""
-    checkpoint_every_steps: int | None = None
-    """Steps between two checkpoints; none: only at the end."""
     stop_at_auc: float | None = None
     """Stop as soon as an evaluation on the val split reaches this AUC."""
     threads_per_rank: int | None = None
     """CPU threads of each rank; none: the cores shared out evenly."""
+    timeout_s: float = 600.0
+    """Seconds that ranks wait for one another; a rank that keeps the others waiting for longer is named, and the job ends."""
 
     def __post_init__(self) -> None:
         for name in ("global_batch_size", "num_epochs", "log_every_steps", "eval_batch_size"):
             _check_at_least_one(f"training.{name}", getattr(self, name))
-        for name in ("max_steps", "eval_every_steps", "checkpoint_every_steps", "threads_per_rank"):
+        for name in ("max_steps", "eval_every_steps", "threads_per_rank"):
             if getattr(self, name) is not None:
                 _check_at_least_one(f"training.{name}", getattr(self, name))
+        if not self.timeout_s > 0:
+            raise ConfigError(f"training.timeout_s is {self.timeout_s}; it must be above 0.")
         if self.stop_at_auc is not None and not 0.5 < self.stop_at_auc <= 1.0:
             raise ConfigError(f"training.stop_at_auc is {self.stop_at_auc}; an AUC to reach lies above 0.5, up to 1.")
         if self.stop_at_auc is not None and self.eval_every_steps is None:
@@ -85,7 +88,11 @@ class TrainConfig:
     device: Device = "auto"
     """`auto` takes CUDA where it is there, else the CPU."""
     resume_from: str | None = None
-    """A checkpoint directory to go on from, on any number of ranks."""
+    """A checkpoint, or a run's directory (its last good one), to go on from as a new run, on any number of ranks."""
+    resume: Literal["new", "auto"] = "new"
+    """`auto`: go on in runs_dir/name itself, from its last good checkpoint where it has one; `new`: always another run."""
+    max_restarts: int = 0
+    """How often to start all ranks again after a crash (with `resume: auto`); for `ranks` above 1, torchrun has its own."""
     data: DataConfig = field(default_factory=DataConfig)
     """The data."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -100,9 +107,15 @@ class TrainConfig:
     """How learning rates move."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     """How long, and what happens on the way."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When checkpoints are saved, and which are kept."""
 
     def __post_init__(self) -> None:
         _check_at_least_one("ranks", self.ranks)
+        if self.max_restarts < 0:
+            raise ConfigError(f"max_restarts is {self.max_restarts}; it must be 0 or more.")
+        if self.max_restarts and self.resume != "auto":
+            raise ConfigError("max_restarts needs resume: auto, or every restart would begin another run.")
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ConfigError(f"name is {self.name!r}; it becomes a directory's name, so it needs a plain word.")
 

@@ -5,21 +5,44 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import ShardlineError
 
+EXIT_FAILED = 1
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 _QUIET = "SHARDLINE_RANK_ERRORS_TO_LAUNCHER"
 _MONITOR_INTERVAL_S = 0.1
 
 
-def launch(num_ranks: int, arguments: list[str]) -> int:
+class HungRank(Exception):
+    """A rank has kept the others waiting for longer than they may wait; the message says which."""
+
+
+class AskedToStop(Exception):
+    """The job was asked to stop (SIGTERM), and has saved where it stands; the message says how to go on."""
+
+
+def launch(num_ranks: int, arguments: list[str], max_restarts: int = 0) -> int:
     """Run `python -m pipeline <arguments>` as `num_ranks` ranks; the exit code is 0, the mistake's 2, or 1.
 
-    A rank that dies ends the others within seconds. What the first failing rank had to say is printed once.
+    A rank that dies ends the others within seconds; what the first failing rank had to say is printed once. After a crash
+    (not after a mistake) all are started again, up to `max_restarts` times. SIGTERM is handed on to the ranks, which
+    save and end well.
     """
+    code = _launch_once(num_ranks, arguments)
+    for restart in range(1, max_restarts + 1):
+        if code != EXIT_FAILED:
+            break
+        print(f"shardline: starting all ranks again (restart {restart} of {max_restarts})", file=sys.stderr)
+        code = _launch_once(num_ranks, arguments)
+    return code
+
+
+def _launch_once(num_ranks: int, arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -38,7 +61,8 @@ def launch(num_ranks: int, arguments: list[str]) -> int:
         monitor_interval=_MONITOR_INTERVAL_S,
     )
     try:
-        elastic_launch(config, sys.executable)("-u", "-m", "pipeline", *arguments)
+        with _sigterm_to_ranks():
+            elastic_launch(config, sys.executable)("-u", "-m", "pipeline", *arguments)
     except ChildFailedError as error:
         return _explain(error)
     except (SignalException, KeyboardInterrupt):
@@ -74,7 +98,24 @@ def _explain(error: "Exception") -> int:
         return EXIT_USER_MISTAKE
     how = f"was killed by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else "failed"
     print(f"shardline: rank {rank} {how} (exit code {failure.exitcode}); all other ranks were ended", file=sys.stderr)
-    return 1
+    return EXIT_FAILED
+
+
+@contextmanager
+def _sigterm_to_ranks() -> Iterator[None]:
+    """Hand SIGTERM on to the ranks and go on waiting for them; torchrun's launcher would end with an error instead."""
+    import psutil
+
+    def hand_on(signum: int, frame: object) -> None:
+        for rank in psutil.Process().children():
+            rank.send_signal(signum)
+
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _message_of(failure: object) -> str:

@@ -2,19 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.types import ShardingPlan
 
 from models.training_task import TrainingTask
-from pipeline.checkpoints import CheckpointMeta, check_same_tables, load_training_state, save, versions
+from pipeline.checkpointing.meta import CheckpointMeta, check_same_tables, code_fingerprint, versions
+from pipeline.checkpointing.saving import Saver
+from pipeline.checkpointing.tensors import load_training_state, training_state
 from pipeline.config import TrainConfig
 from pipeline.optimizers import ShardedOptimizer, build_optimizer
 from pipeline.ranks import Ranks
 from pipeline.schedules import Schedule, build_schedule
-from pipeline.settings import to_plain
+from pipeline.settings import fingerprint, to_plain
 from pipeline.sources import Source
-from sharding_plans.apply import shard
+from pipeline.standing import Standing
+from sharding_plans.apply import plan_fingerprint, shard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,22 +32,35 @@ class Learner:
     optimizer: ShardedOptimizer
     schedule: Schedule
 
-    def save(self, directory: Path, step: int, ranks: Ranks) -> Path:
-        """A checkpoint after `step` steps, under `directory`; a collective."""
-        meta = CheckpointMeta(
-            step=step,
-            config=to_plain(self.config),
-            data_fingerprint=self.source.fingerprint,
-            tables=self.tables,
-            num_ranks=ranks.num_ranks,
-            versions=versions(),
-        )
-        return save(directory, meta, self.model, self.optimizer, ranks)
+    def save(self, saver: Saver, standing: Standing, ranks: Ranks) -> Path:
+        """A checkpoint of the model as it is; a collective."""
+        return saver.save(self._meta(standing, ranks), training_state(self.model, self.optimizer))
 
     def load(self, checkpoint: Path, meta: CheckpointMeta) -> None:
         """Take over weights and optimizer states; a collective. CheckpointError where it belongs to another model."""
         check_same_tables(checkpoint, meta, self.tables)
         load_training_state(checkpoint, self.model, self.optimizer)
+
+    def _meta(self, standing: Standing, ranks: Ranks) -> CheckpointMeta:
+        config = to_plain(self.config)
+        return CheckpointMeta(
+            step=standing.step,
+            epoch=standing.epoch,
+            rows_digest=standing.seen.digest,
+            last_step_rows=standing.seen.last_step,
+            val_auc=standing.val_auc,
+            best_auc=standing.best_auc,
+            best_step=standing.best_step,
+            config=config,
+            config_fingerprint=fingerprint(config),
+            data_fingerprint=self.source.fingerprint,
+            code_fingerprint=code_fingerprint(),
+            plan_fingerprint=plan_fingerprint(self.model.plan),
+            plan=_placements(self.model.plan),
+            tables=self.tables,
+            num_ranks=ranks.num_ranks,
+            versions=versions(),
+        )
 
 
 def build_learner(
@@ -65,3 +82,12 @@ def build_learner(
         optimizer=optimizer,
         schedule=build_schedule(optimizer, config.schedule),
     )
+
+
+def _placements(plan: ShardingPlan) -> dict[str, dict[str, Any]]:
+    """Sharding type and ranks per table."""
+    return {
+        table: {"sharding_type": how.sharding_type, "ranks": sorted(set(how.ranks or []))}
+        for module_plan in plan.plan.values()
+        for table, how in module_plan.items()  # pyright: ignore[reportAttributeAccessIssue]
+    }

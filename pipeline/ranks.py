@@ -16,7 +16,7 @@ from pipeline.launch import is_rank
 from sharding_plans.agreement import fail_together
 
 T = TypeVar("T")
-GROUP_TIMEOUT = timedelta(minutes=10)
+GROUP_TIMEOUT_S = 600.0
 _PARENT_POLL_SECONDS = 1.0
 
 
@@ -28,10 +28,17 @@ class Ranks:
     num_ranks: int
     local_num_ranks: int
     device: torch.device
+    timeout_s: float = GROUP_TIMEOUT_S
 
     @property
     def is_zero(self) -> bool:
         return self.rank == 0
+
+    def own_group(self) -> dist.ProcessGroup | None:
+        """A gloo group of all ranks beside the job's own, for CPU tensors; None alone. A collective."""
+        if self.num_ranks == 1:
+            return None
+        return dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout_s))  # pyright: ignore[reportReturnType]
 
     def together(self, step: Callable[[], T]) -> T:
         """What `step` returns on this rank; where it fails for the user's mistake on any rank, all ranks raise the same.
@@ -55,32 +62,38 @@ class Ranks:
 
 
 @contextmanager
-def joined_ranks(device_choice: str, threads_per_rank: int | None = None) -> Iterator[Ranks]:
-    """Join the process group that the launcher describes (a group of one without a launcher); leave it at the end."""
+def joined_ranks(
+    device_choice: str, threads_per_rank: int | None = None, timeout_s: float = GROUP_TIMEOUT_S
+) -> Iterator[Ranks]:
+    """Join the process group that the launcher describes (a group of one without a launcher); leave it at the end.
+
+    A collective that waits for longer than `timeout_s` seconds fails.
+    """
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     local_num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     device = choose_device(device_choice, local_rank)
     torch.set_num_threads(threads_per_rank or max(1, _num_cores() // local_num_ranks))
     _end_with_parent()
-    _join(device)
+    _join(device, timedelta(seconds=timeout_s))
     try:
         yield Ranks(
             rank=dist.get_rank(),
             num_ranks=dist.get_world_size(),
             local_num_ranks=local_num_ranks,
             device=device,
+            timeout_s=timeout_s,
         )
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _join(device: torch.device) -> None:
+def _join(device: torch.device, timeout: timedelta) -> None:
     if is_rank():
-        dist.init_process_group(backend_of(device), timeout=GROUP_TIMEOUT)
+        dist.init_process_group(backend_of(device), timeout=timeout)
         return
     store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
-    dist.init_process_group(backend_of(device), store=store, rank=0, world_size=1, timeout=GROUP_TIMEOUT)
+    dist.init_process_group(backend_of(device), store=store, rank=0, world_size=1, timeout=timeout)
 
 
 def _num_cores() -> int:

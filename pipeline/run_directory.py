@@ -42,6 +42,16 @@ def new_run_directory(runs_dir: str, name: str) -> RunDirectory:
         raise ConfigError(f"cannot make a run directory under runs_dir={runs_dir}: {error.strerror}.") from error
 
 
+def run_directory_of(runs_dir: str, name: str) -> RunDirectory:
+    """The directory runs_dir/name, made where it is not there."""
+    path = Path(runs_dir) / name
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the run directory {path}: {error.strerror}.") from error
+    return RunDirectory(path)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write aside, flush to the disk, rename: the file is whole or it is not there."""
     aside = path.with_name(f".{path.name}.partial-{os.getpid()}")

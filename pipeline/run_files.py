@@ -9,19 +9,23 @@ from pipeline.reports.provenance import environment_facts
 from pipeline.reports.training import TrainingReport, share_of_the_way, training_report
 from pipeline.reports.writing import write_report
 from pipeline.results import Results
-from pipeline.run_directory import RunDirectory, new_run_directory, write_json
+from pipeline.run_directory import RunDirectory, new_run_directory, run_directory_of, write_json
 from pipeline.settings import fingerprint, save_yaml, to_plain
 from pipeline.sources import Source
-from pipeline.step_log import read_log
+from pipeline.step_log import keep_log_up_to, read_log
 from pipeline.trainer import Outcome
 from sharding_plans.apply import plan_fingerprint
 from sharding_plans.plan_table import plan_table
 from sharding_plans.planner import Planned
 
 
-def start_run(config: TrainConfig, planned: Planned) -> RunDirectory:
-    """A new run directory holding the resolved settings and the plan; the plan is shown on stderr."""
-    directory = new_run_directory(config.runs_dir, config.name)
+def start_run(config: TrainConfig, planned: Planned, first_step: int = 0) -> RunDirectory:
+    """The run's directory, new unless it goes on in its own, with resolved settings and plan; the plan is shown on stderr."""
+    if config.resume == "auto":
+        directory = run_directory_of(config.runs_dir, config.name)
+        keep_log_up_to(directory.log, first_step)
+    else:
+        directory = new_run_directory(config.runs_dir, config.name)
     save_yaml(config, directory.config)
     table = plan_table(planned)
     directory.plan_table.write_text(table + "\n")

@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 class StepLog:
     """Rank 0's log. Rows have stable flat keys: `train/loss`, `eval/auc`, `perf/samples_per_s`, `time/data_ms` ..."""
 
-    def __init__(self, directory: RunDirectory, last_step: int) -> None:
+    def __init__(self, directory: RunDirectory, last_step: int, first_step: int = 0) -> None:
         self._file: TextIO = directory.log.open("a", buffering=1)
-        self._writer = SummaryWriter(str(directory.tensorboard))
+        self._writer = SummaryWriter(str(directory.tensorboard), purge_step=first_step + 1 if first_step else None)
         self._last_step = last_step
 
     def training(self, step: int, row: dict[str, float]) -> None:
@@ -60,6 +60,16 @@ class SilentLog:
     def evaluation(self, step: int, split: str, metrics: dict[str, float]) -> None: ...
 
     def close(self) -> None: ...
+
+
+def keep_log_up_to(path: Path, step: int) -> None:
+    """Take out of a log, if it is there, the rows after a step: a run that goes on from there writes them anew."""
+    if not path.is_file():
+        return
+    kept = [json.dumps(row) + "\n" for row in read_log(path) if row["step"] <= step]
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text("".join(kept))
+    aside.replace(path)
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

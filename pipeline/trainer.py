@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
@@ -12,22 +13,35 @@ from torch import Tensor
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
-from data.errors import ShardlineError
+from data.batch import Batch
+from pipeline.checkpoint_config import CheckpointConfig
 from pipeline.clock import StepClock
-from pipeline.config import TrainingConfig
+from pipeline.config import TrainConfig, TrainingConfig
+from pipeline.divergence import SeenStep, divergence
+from pipeline.heartbeat import Heartbeat, NoHeartbeat
 from pipeline.ranks import Ranks
+from pipeline.row_digest import RowDigest
 from pipeline.schedules import Schedule
 from pipeline.sources import TrainBatches
+from pipeline.standing import Standing
 from pipeline.step_log import SilentLog, StepLog
+from pipeline.step_randomness import seed_step
+from pipeline.votes import Verdict, Votes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How training ended: the last step done, the samples per second over its steps, and why it ended."""
+    """How training ended: where it stands, the samples per second over its steps, and why it ended."""
 
-    step: int
+    standing: Standing
     samples_per_s: float
     reason: str
+    was_asked_to_stop: bool = False
+
+    @property
+    def step(self) -> int:
+        """The last step done."""
+        return self.standing.step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +49,10 @@ class Hooks:
     """What the loop calls on the way; both are collectives, called on every rank after the same steps."""
 
     evaluate: Callable[[], dict[str, float]]
-    save_checkpoint: Callable[[int], object]
+    save_checkpoint: Callable[[Standing], object]
+
+
+ASKED_TO_STOP = "stopped by SIGTERM"
 
 
 def last_step(config: TrainingConfig, batches: TrainBatches) -> int:
@@ -44,7 +61,7 @@ def last_step(config: TrainingConfig, batches: TrainBatches) -> int:
 
 
 class Trainer:
-    """Trains a sharded task from `first_step` on, each step on every rank's share of the same global batch."""
+    """Trains a sharded task from where it stands, each step on every rank's share of the same global batch."""
 
     def __init__(
         self,
@@ -53,58 +70,110 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         batches: TrainBatches,
-        config: TrainingConfig,
+        config: TrainConfig,
         ranks: Ranks,
         log: StepLog | SilentLog,
         hooks: Hooks,
-        first_step: int = 0,
+        standing: Standing,
+        asked_to_stop: threading.Event,
+        heartbeat: Heartbeat | NoHeartbeat,
     ) -> None:
-        self._config, self._ranks, self._log, self._hooks = config, ranks, log, hooks
-        self._schedule = schedule
-        self._clock = StepClock()
-        self._step = first_step
-        self._first_step = first_step
-        self._last_step = last_step(config, batches)
-        self._batches = batches
+        self._config: TrainingConfig = config.training
+        self._checkpoint: CheckpointConfig = config.checkpoint
+        self._ranks, self._log, self._hooks = ranks, log, hooks
+        self._model, self._schedule, self._batches = model, schedule, batches
+        self._clock, self._votes, self._heartbeat = StepClock(), Votes(ranks), heartbeat
+        self._standing, self._rows = standing, RowDigest(standing.seen, ranks.rank)
+        self._asked_to_stop = asked_to_stop
+        self._step = self._first_step = standing.step
+        self._last_step = last_step(self._config, batches)
         self._pipeline = TrainPipelineSparseDist(
             model,
             self._clock.timed_optimizer(optimizer),  # pyright: ignore[reportArgumentType]
             ranks.device,
             execute_all_batches=True,
-            custom_model_fwd=self._clock.timed_forward(model),
+            custom_model_fwd=self._clock.timed_forward(self._counted_forward),
         )
         self._training_seconds = 0.0
-        self._losses: list[Tensor] = []
+        self._seen: list[SeenStep] = []
+        self._row_ids: Tensor | None = None
 
     def run(self) -> Outcome:
-        """Train to the last step, or until an evaluation reaches the target AUC."""
-        reason = "all steps done"
-        with contextlib.closing(self._clock.timed_batches(self._batches)) as batches:
+        """Train to the last step, until an evaluation reaches the target AUC, or until any rank is asked to stop."""
+        reason = None
+        with contextlib.closing(self._clock.timed_batches(self._marked_batches())) as batches:
             self._clock.restart()
-            while self._step < self._last_step:
+            while reason is None and self._step < self._last_step:
                 self._one_step(batches)
-                if self._is_due(self._config.log_every_steps) or self._step == self._last_step:
+                reason = self._verdict(self._votes.exchange(self._vote()))
+                if self._is_due(self._config.log_every_steps):
                     self._log_training()
-                if self._is_due(self._config.checkpoint_every_steps) and self._step < self._last_step:
-                    self._paused(lambda: self._hooks.save_checkpoint(self._step))
                 if self._is_due(self._config.eval_every_steps) and self._reaches_target():
                     reason = f"val AUC reached {self._config.stop_at_auc}"
-                    break
+                if self._checkpoint_is_due() and self._step < self._last_step:
+                    self._paused(lambda: self._hooks.save_checkpoint(self._standing_now()))
+        self._verdict(self._votes.outstanding())
+        if self._seen:
+            self._log_training()
         self._pipeline.detach()
-        return Outcome(step=self._step, samples_per_s=self._samples_per_s(), reason=reason)
+        return Outcome(
+            standing=self._standing_now(),
+            samples_per_s=self._samples_per_s(),
+            reason=reason or "all steps done",
+            was_asked_to_stop=reason == ASKED_TO_STOP,
+        )
 
     def _one_step(self, batches: object) -> None:
+        self._heartbeat.note("training", self._step)
         self._schedule.set_for_step(self._step)
+        seed_step(self._config.seed, self._step, self._ranks.rank, self._ranks.device)
         loss, _ = self._pipeline.progress(batches)  # pyright: ignore[reportArgumentType]
-        self._losses.append(loss)
+        assert self._row_ids is not None, "the pipeline has not called the model"
+        self._seen.append(SeenStep(self._step, loss, self._row_ids))
         self._step += 1
         self._clock.end_step()
+
+    def _counted_forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The model's forward; the rows are counted here, since the pipeline fetches batches that it may never train on."""
+        self._row_ids = batch.row_ids.clone()  # a view would keep the whole block that it lies in
+        self._rows.add(self._row_ids)
+        return self._model(batch)
+
+    def _marked_batches(self) -> Generator[Batch, None, None]:
+        with contextlib.closing(iter(self._batches)) as batches:  # pyright: ignore[reportArgumentType]
+            while True:
+                self._heartbeat.note("reading data")
+                batch = next(batches, None)
+                self._heartbeat.note("training")
+                if batch is None:
+                    return
+                yield batch
+
+    def _vote(self) -> Verdict:
+        """What this rank has noticed. On a GPU losses are looked at when they are logged: reading one would stop the pipeline."""
+        is_bad = self._ranks.device.type == "cpu" and not math.isfinite(self._seen[-1].loss.item())
+        return Verdict(stop=self._asked_to_stop.is_set(), bad_loss=is_bad)
+
+    def _verdict(self, verdict: Verdict) -> str | None:
+        """Why to stop here, if any rank had a reason; raises where any rank's loss was not finite."""
+        if verdict.bad_loss:
+            raise divergence(self._model, self._seen)
+        return ASKED_TO_STOP if verdict.stop else None
+
+    def _standing_now(self) -> Standing:
+        steps = self._batches.steps_per_epoch
+        auc = self._standing.val_auc if self._standing.step == self._step else None
+        return replace(self._standing, step=self._step, epoch=self._step // steps, seen=self._rows.seen(), val_auc=auc)
+
+    def _checkpoint_is_due(self) -> bool:
+        is_best = self._checkpoint.keep_best and self._standing.best_step == self._step
+        return is_best or self._is_due(self._checkpoint.every_steps)
 
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self._step % every == 0
 
     def _log_training(self) -> None:
-        num_steps = len(self._losses)
+        num_steps = len(self._seen)
         loss = self._mean_loss()
         by_part, seconds_per_step = self._clock.read()
         self._training_seconds += seconds_per_step * num_steps
@@ -120,29 +189,34 @@ class Trainer:
 
     def _mean_loss(self) -> float:
         """The mean loss since the last log line over all ranks; a collective, so that every rank sees a bad one."""
-        mean = torch.stack(self._losses).mean()
-        self._losses.clear()
+        mean = torch.stack([seen.loss for seen in self._seen]).mean()
         dist.all_reduce(mean)
         loss = mean.item() / self._ranks.num_ranks
         if not math.isfinite(loss):
-            raise ShardlineError(
-                f"the training loss is {loss} by step {self._step}: training diverged, and nothing more was saved. "
-                "Lower optimizer.sparse.lr and optimizer.dense.lr, or lengthen schedule.warmup_steps."
-            )
+            raise divergence(self._model, self._seen)
+        self._seen.clear()
         return loss
 
     def _reaches_target(self) -> bool:
         metrics: dict[str, float] = {}
         self._paused(lambda: metrics.update(self._hooks.evaluate()))
         self._log.evaluation(self._step, "val", metrics)
+        self._note_auc(metrics["auc"])
         target = self._config.stop_at_auc
         return target is not None and metrics["auc"] >= target
 
+    def _note_auc(self, auc: float) -> None:
+        best = self._standing.best_auc
+        is_best = best is None or auc > best
+        better = {"best_auc": auc, "best_step": self._step} if is_best else {}
+        self._standing = replace(self._standing, step=self._step, val_auc=auc, **better)
+
     def _paused(self, do: Callable[[], object]) -> None:
         """Do something between two steps on the plain model, outside the clock; batches in flight are kept."""
-        if self._losses:
+        if self._seen:
             self._log_training()
         self._pipeline.detach()
+        self._heartbeat.note("evaluating or saving", self._step)
         do()
         self._clock.restart()
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from pipeline.assembly import assemble, choose_plan, table_shapes
 from pipeline.auc_doctor.findings import Finding, findings_text
-from pipeline.checkpoints import check_same_tables, latest, load_weights, read_meta, verify
+from pipeline.checkpointing.choosing import last_good
+from pipeline.checkpointing.meta import check_same_tables, read_meta
+from pipeline.checkpointing.tensors import load_weights
 from pipeline.config import EvaluateConfig, TrainConfig
 from pipeline.evaluate_config import ScoresConfig
 from pipeline.examination import examine
@@ -26,9 +28,8 @@ def run(config: EvaluateConfig) -> int:
     if is_scores_file(config.checkpoint):
         return run_on_file(config.checkpoint, config.scores, config.out)
     with joined_ranks(config.device) as ranks:
-        checkpoint = ranks.together(lambda: latest(Path(config.checkpoint)))
+        checkpoint = ranks.on_zero(lambda: last_good(Path(config.checkpoint)))
         meta = ranks.together(lambda: read_meta(checkpoint))
-        ranks.on_zero(lambda: verify(checkpoint))
         trained = ranks.together(lambda: _training_settings(meta.config, config, checkpoint))
         source = ranks.together(lambda: open_source(trained.data, trained.training.seed))
         task = ranks.together(lambda: assemble(trained, source, ranks.device.type))

@@ -1,22 +1,29 @@
 """Planned sharded training, from settings to report."""
 
+import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from pipeline.assembly import assemble, choose_plan, table_shapes
+from pipeline.assembly import assemble, plan_for, save_plan, table_shapes
+from pipeline.checkpointing.saving import Saver
 from pipeline.config import TrainConfig
 from pipeline.evaluation import evaluate
 from pipeline.examination import examine, is_suspect, tell_findings
+from pipeline.heartbeat import Heartbeat, NoHeartbeat, heartbeat
+from pipeline.launch import AskedToStop
 from pipeline.learner import Learner, build_learner
 from pipeline.ranks import Ranks, joined_ranks
 from pipeline.results import Results, judge
-from pipeline.resume import resume_point
+from pipeline.resume import ResumePoint, check_last_step, is_finished, own_directory, resume_point
 from pipeline.run_directory import RunDirectory
 from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
+from pipeline.standing import Standing
 from pipeline.step_log import SilentLog, StepLog
 from pipeline.trainer import Hooks, Outcome, Trainer, last_step
+from pipeline.votes import noticing_sigterm
 from sharding_plans.apply import table_configs
 
 JUDGED_SPLITS = ("val", "test")
@@ -24,36 +31,71 @@ JUDGED_SPLITS = ("val", "test")
 
 def run(config: TrainConfig) -> int:
     """Train on this rank, together with the others; 0 when the run is whole."""
-    with joined_ranks(config.device, config.training.threads_per_rank) as ranks:
+    if is_finished(config):
+        print(f"{own_directory(config).path} is finished; its results are in {own_directory(config).metrics}")
+        return 0
+    training = config.training
+    with joined_ranks(config.device, training.threads_per_rank, training.timeout_s) as ranks:
         train(config, ranks)
     return 0
 
 
 def train(config: TrainConfig, ranks: Ranks) -> Results:
-    """One whole run on ranks that have joined already: the model's results on val and test; a collective."""
+    """One whole run on ranks that have joined already: the model's results on val and test; a collective.
+
+    Raises AskedToStop on every rank once SIGTERM has reached any of them and the run is saved.
+    """
+    with noticing_sigterm() as asked_to_stop, heartbeat(ranks.rank, ranks.num_ranks) as life:
+        return _whole_run(config, ranks, asked_to_stop, life)
+
+
+def _whole_run(
+    config: TrainConfig, ranks: Ranks, asked_to_stop: threading.Event, life: Heartbeat | NoHeartbeat
+) -> Results:
     source = ranks.together(lambda: open_source(config.data, config.training.seed))
     task = ranks.together(lambda: assemble(config, source, ranks.device.type))
-    tables, batch_size = table_shapes(task), config.training.global_batch_size
-    resume = ranks.together(lambda: resume_point(config, source, tables))
-    first_step = resume.step if resume else 0
-    batches = ranks.together(lambda: source.train_batches(config.training, ranks, first_step))
-    planned = ranks.together(lambda: choose_plan(config.sharding, task, source.schema, batch_size, ranks))
-    directory = ranks.on_zero(lambda: start_run(config, planned))
+    tables = table_shapes(task)
+    resume = ranks.on_zero(lambda: resume_point(config, source, tables))
+    standing = resume.standing if resume else Standing()
+    batches = ranks.together(lambda: source.train_batches(config.training, ranks, standing.step))
+    planned = ranks.together(lambda: plan_for(config, task, source.schema, ranks))
+    directory = ranks.on_zero(lambda: start_run(config, planned, standing.step))
+    ranks.on_zero(lambda: save_plan(directory.plan, planned, config, task, source.schema))
     configs = dict(table_configs(task))
     learner = build_learner(config, source, task, planned.plan, tables, ranks)
     if resume:
-        learner.load(resume.checkpoint, resume.meta)
-    outcome = _train(learner, batches, directory, ranks, first_step)
-    learner.save(directory.checkpoints, outcome.step, ranks)
+        _take_over(resume, learner, ranks)
+    saver = Saver(directory.checkpoints, config.checkpoint, ranks)
+    outcome = _train(learner, batches, directory, saver, ranks, standing, asked_to_stop, life)
+    last = learner.save(saver, outcome.standing, ranks)
+    saver.wait()
+    if outcome.was_asked_to_stop:
+        raise AskedToStop(_how_to_go_on(directory, last, config))
+    life.note("evaluating", outcome.step)
     results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
     ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
     _call_doctor(results, learner, configs, directory, ranks)
     return results
 
 
-def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ranks: Ranks, first_step: int) -> Outcome:
-    config = learner.config.training
-    log = StepLog(directory, last_step(config, batches)) if ranks.is_zero else SilentLog()
+def _take_over(resume: ResumePoint, learner: Learner, ranks: Ranks) -> None:
+    check_last_step(resume, learner.config, learner.source, ranks)
+    learner.load(resume.checkpoint, resume.meta)
+
+
+def _train(
+    learner: Learner,
+    batches: TrainBatches,
+    directory: RunDirectory,
+    saver: Saver,
+    ranks: Ranks,
+    standing: Standing,
+    asked_to_stop: threading.Event,
+    life: Heartbeat | NoHeartbeat,
+) -> Outcome:
+    config = learner.config
+    last = last_step(config.training, batches)
+    log = StepLog(directory, last, first_step=standing.step) if ranks.is_zero else SilentLog()
     try:
         return Trainer(
             model=learner.model,
@@ -63,11 +105,18 @@ def _train(learner: Learner, batches: TrainBatches, directory: RunDirectory, ran
             config=config,
             ranks=ranks,
             log=log,
-            hooks=_hooks(learner, directory, ranks),
-            first_step=first_step,
+            hooks=_hooks(learner, saver, ranks),
+            standing=standing,
+            asked_to_stop=asked_to_stop,
+            heartbeat=life,
         ).run()
     finally:
         log.close()
+
+
+def _how_to_go_on(directory: RunDirectory, checkpoint: Path, config: TrainConfig) -> str:
+    how = "the same command again" if config.resume == "auto" else f"--resume_from {directory.path}"
+    return f"stopped by SIGTERM; saved {checkpoint}. To go on: {how}"
 
 
 def _call_doctor(
@@ -82,9 +131,9 @@ def _call_doctor(
     ranks.on_zero(lambda: tell_findings(findings, directory.doctor))
 
 
-def _hooks(learner: Learner, directory: RunDirectory, ranks: Ranks) -> Hooks:
+def _hooks(learner: Learner, saver: Saver, ranks: Ranks) -> Hooks:
     source, size = learner.source, learner.config.training.eval_batch_size
     return Hooks(
         evaluate=lambda: evaluate(learner.model, source.eval_batches("val", size, ranks), ranks).metrics(),
-        save_checkpoint=lambda step: learner.save(directory.checkpoints, step, ranks),
+        save_checkpoint=lambda standing: learner.save(saver, standing, ranks),
     )
