@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.metrics.evaluation import Evaluation
 
@@ -65,7 +66,27 @@ class Evidence:
     @property
     def last_loss(self) -> float:
         """Mean of the last fifth of the log (at least one line); nan without a log."""
-        return _mean(self.losses[-max(len(self.losses) // 5, 1) :])
+        return _mean(self.losses[-self._window :])
+
+    @property
+    def lowest_loss(self) -> float:
+        """The lowest mean of as many lines in a row as `last_loss` is the mean of; nan without a log."""
+        starts = range(len(self.losses) - self._window + 1)
+        return min((_mean(self.losses[start : start + self._window]) for start in starts), default=math.nan)
+
+    @property
+    def loss_noise(self) -> float:
+        """Three standard errors of `last_loss`, from the typical step between neighbouring lines of the log.
+
+        A line is the mean over few rows where lines are close together and clicks rare, and then it moves by itself.
+        """
+        steps = sorted(abs(b - a) for a, b in pairwise(self.losses))
+        typical = steps[len(steps) // 2] if steps else 0.0
+        return 3 * typical / (0.6745 * math.sqrt(2 * self._window))  # a normal variable's median is 0.6745 deviations
+
+    @property
+    def _window(self) -> int:
+        return max(len(self.losses) // 5, 1)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ from pipeline.auc_doctor.evidence import Evidence
 from pipeline.auc_doctor.findings import Finding
 
 WORSE_THAN_BASE_RATE = 1.05
+FAR_TOO_HIGH = 2 * math.log(2)  # twice a coin's loss: no sane initial weights start there
 UNMOVED = 0.01
 TINY_RATE = 1e-7
 
@@ -25,14 +26,15 @@ def infinite_loss(run: Evidence) -> Finding | None:
 
 def diverging_rate(run: Evidence) -> Finding | None:
     """The loss ends above that of knowing the base rate, and above where it had been."""
-    entropy, last = run.train_entropy, run.last_loss
-    if not (math.isfinite(last) and last > WORSE_THAN_BASE_RATE * entropy) or len(run.losses) < 2:
+    entropy, last, lowest = run.train_entropy, run.last_loss, run.lowest_loss
+    if not (math.isfinite(last) and last > WORSE_THAN_BASE_RATE * entropy + run.loss_noise):
         return None
-    if last <= min(run.losses) * WORSE_THAN_BASE_RATE and last <= run.first_loss:
+    has_risen = last > WORSE_THAN_BASE_RATE * lowest + run.loss_noise
+    if not has_risen and last < FAR_TOO_HIGH:
         return None  # high, but it never rose: that is a rate which does too little
     return Finding(
         cause="learning rate that diverges",
-        evidence=f"the training loss ends at {last:.4f}; it had been {min(run.losses):.4f}, and knowing the base rate alone "
+        evidence=f"the training loss ends at {last:.4f}; its lowest was {lowest:.4f}, and knowing the base rate alone "
         f"gives {entropy:.4f} (highest rates: {_rates(run)})",
         advice="Lower optimizer.sparse.lr and optimizer.dense.lr by a factor of 10 each, one at a time",
     )
@@ -48,7 +50,7 @@ def idle_rate(run: Evidence) -> Finding | None:
             advice="Check the schedule: a warm-up longer than the run, or a decay that begins too early, leaves no rate",
         )
     first, last = run.first_loss, run.last_loss
-    if len(run.losses) < 2 or not math.isfinite(last) or not last > 1.03 * run.train_entropy:
+    if len(run.losses) < 2 or not math.isfinite(last) or not last > 1.03 * run.train_entropy + run.loss_noise:
         return None
     if abs(first - last) > UNMOVED * first:
         return None

@@ -93,8 +93,9 @@ PLANTED_IN_ROWS: dict[str, tuple[Callable[[Lines], Lines], list[str]]] = {
 def test_a_cause_planted_in_the_rows_is_named(cause, raw_lines, tmp_path):
     plant, settings = PLANTED_IN_ROWS[cause]
     data = prepare(plant(raw_lines), tmp_path, *settings)
+    expected = {cause, "constant scores"} if cause == "features constant" else {cause}
     epochs = 3 if cause in ("leaked label", "labels of another file") else 1
-    assert cause in causes(data, tmp_path, f"--training.num_epochs={epochs}")
+    assert expected <= set(causes(data, tmp_path, f"--training.num_epochs={epochs}"))
 
 
 PLANTED_IN_TRAINING = {
