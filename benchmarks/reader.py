@@ -34,7 +34,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         dataset = arguments.dataset or write_dataset(Path(directory), arguments.rows)
         reader = TrainReader(
-            dataset, global_batch_size=arguments.batch_size, seed=0, rank=0, num_ranks=arguments.ranks, num_epochs=1
+            dataset,
+            global_batch_size=arguments.batch_size,
+            seed=0,
+            rank=0,
+            num_ranks=arguments.ranks,
+            num_epochs=1,
+            verify_pages=arguments.verify_pages,
         )
         columns = ["row_id", "label", *reader.schema.dense, *reader.schema.sparse_names]
         rounds = [
@@ -50,6 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", type=Path, help="a prepared dataset to read instead")
     parser.add_argument("--batch-size", type=int, default=2048, help="rows of a global batch")
     parser.add_argument("--ranks", type=int, default=1, help="read the share of the first of so many ranks")
+    parser.add_argument(
+        "--verify-pages", action="store_true", help="let the reader compare checksums, as pyarrow does not"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="times that both are measured in turn")
     return parser.parse_args()
 
@@ -112,6 +121,7 @@ def print_result(arguments: argparse.Namespace, rounds: list[tuple[Speed, Speed]
         "benchmark": "reader",
         "batch_size": arguments.batch_size,
         "ranks": arguments.ranks,
+        "verify_pages": arguments.verify_pages,
         "pyarrow_rows_per_s": round(statistics.median(alone[0] for alone, _ in rounds)),
         "reader_rows_per_s": round(statistics.median(ours[0] for _, ours in rounds)),
         "fraction_of_pyarrow": round(statistics.median(ours[0] / alone[0] for alone, ours in rounds), 3),

@@ -27,9 +27,11 @@ class TrainReader:
     """This rank's batches of B / R rows, from global step `start_step` on; iterating again starts there again.
 
     The rows of a global step are the same for every number of ranks, and the step number is the whole state: a reader made with
-    start_step=k goes on exactly where one stopped after k steps. Up to `prefetch` blocks of about `window_rows` / R rows are
-    ready ahead. ConfigError: R does not divide the lanes, or the split holds less than one global batch. DataError: see
-    StoredSplit; also an id outside its table.
+    start_step=k goes on exactly where one stopped after k steps. Up to `prefetch` windows, of `window_rows` rows over all ranks,
+    are decoded ahead. `verify_pages` compares the checksum of all that is read; without it reading is about a quarter faster.
+
+    Memory does not grow with the split: one row group per lane, and the windows. ConfigError: R does not divide the lanes, or the
+    split holds less than one global batch. DataError: see StoredSplit and RowPool.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TrainReader:
         start_step: int = 0,
         window_rows: int = DEFAULT_WINDOW_ROWS,
         prefetch: int = DEFAULT_PREFETCH,
+        verify_pages: bool = True,
     ) -> None:
         self._batch_size = train_batch_size(global_batch_size, rank, num_ranks)
         self._stored = StoredSplit(directory, split)
@@ -56,6 +59,7 @@ class TrainReader:
         self._lanes = range(rank * lanes_per_rank, (rank + 1) * lanes_per_rank)
         self._layout = OneHotLayout(self.schema.sparse_names, self._batch_size)
         self._num_epochs, self._start_step, self._prefetch = num_epochs, start_step, prefetch
+        self._verify_pages = verify_pages
 
     @property
     def schema(self) -> Schema:
@@ -77,7 +81,7 @@ class TrainReader:
 
     def _windows(self) -> Iterator["Window"]:
         first_epoch, first_window, _ = self._order.locate(self._start_step)
-        with closing(RowPool(self._stored)) as pool:
+        with closing(RowPool(self._stored, verify_pages=self._verify_pages)) as pool:
             for epoch in range(first_epoch, self._num_epochs):
                 for window in range(first_window, self._order.num_windows):
                     yield self._window(pool, epoch, window)

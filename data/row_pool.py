@@ -27,8 +27,8 @@ class RowPool:
     and row group where one cannot be read, and feature, value and row where an id lies outside its table.
     """
 
-    def __init__(self, stored: StoredSplit) -> None:
-        self._stored = stored
+    def __init__(self, stored: StoredSplit, *, verify_pages: bool = True) -> None:
+        self._stored, self._verify_pages = stored, verify_pages
         self._schema = stored.schema
         self._table_sizes = np.array([feature.num_embeddings for feature in self._schema.sparse])
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
@@ -129,7 +129,7 @@ class RowPool:
         if part not in self._files:
             if len(self._files) >= MAX_OPEN_PARTS:
                 self._files.popitem(last=False)[1].close()
-            self._files[part] = self._stored.open_part(part)
+            self._files[part] = self._stored.open_part(part, verify_pages=self._verify_pages)
         self._files.move_to_end(part)
         return self._files[part]
 

@@ -63,13 +63,13 @@ class StoredSplit:
             start, num_rows = start + taken, num_rows - taken
         return pieces
 
-    def open_part(self, part: int) -> pq.ParquetFile:
-        """The part, ready to read row groups of; its footer is parsed once."""
+    def open_part(self, part: int, *, verify_pages: bool = True) -> pq.ParquetFile:
+        """The part, ready to read row groups of; its footer is parsed once. `verify_pages`: compare each page's checksum."""
         path = self.paths[part]
         try:
             # On a local disk, handing the reads to Arrow's own threads (pre_buffer) costs more than it brings.
             file = pq.ParquetFile(
-                path, metadata=self._footers.get(part), pre_buffer=False, page_checksum_verification=True
+                path, metadata=self._footers.get(part), pre_buffer=False, page_checksum_verification=verify_pages
             )
         except FileNotFoundError as error:
             raise DataError(_missing(path)) from error
