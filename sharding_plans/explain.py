@@ -11,7 +11,7 @@ from sharding_plans.remedy_rules import Remedy, held_tables
 from sharding_plans.request import DENSE_COPIES, PlanRequest
 
 GIB = 2**30
-_TIER_NAMES = {"hbm": "GPU memory (HBM)", "ddr": "host memory (DDR)"}
+_TIER_NAMES = {"hbm": "GPU memory (HBM)", "ddr": "Host memory (DDR)"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,10 @@ def profile_from_dict(values: Any, *, origin: str) -> HardwareProfile:
     problems += [problem for key, value in values.items() if (problem := _wrong_kind(known, key, value))]
     if problems:
         raise PlanError(f"{origin} is no complete hardware profile. " + " ".join(problems))
-    return HardwareProfile(**values)
+    try:
+        return HardwareProfile(**values)
+    except PlanError as error:
+        raise PlanError(f"{origin}: {error}") from error
 
 
 def profile_to_dict(profile: HardwareProfile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.reports.plan_comparison_words import verdict
 from pipeline.reports.writing import write_report
 from pipeline.settings import fingerprint, to_plain
 from sharding_plans.compare import compare
-from sharding_plans.comparison import Case, Comparison
+from sharding_plans.comparison import Case, Comparison, Failure
 from sharding_plans.plan_file import save
 
 
@@ -58,11 +58,15 @@ def _file_name(case: Case) -> str:
     return re.sub(r"[^\w.-]+", "-", f"{case.strategy}-{case.num_ranks}x{case.hardware}-{case.global_batch_size}")
 
 
+def _first_remedy(failure: Failure) -> str:
+    """The smallest change that helps, or the reason where none was found."""
+    return f"a verified remedy: {failure.remedies[0][0]}" if failure.remedies else failure.headline
+
+
 def _tell(comparison: Comparison, page: Path) -> None:
     print(verdict(comparison).replace("**", "").replace("`", ""))
     print(f"\n{len(comparison.ranking)} of {len(comparison.cases)} plans fit; {comparison.seconds:.0f} s.")
     for case in comparison.failures:
         if case.failure is not None:
-            remedy = f" First remedy: {case.failure.remedies[0][0]}." if case.failure.remedies else ""
-            print(f"  {case.label}: {case.failure.headline}{remedy}")
+            print(f"  no plan: {case.label}; {_first_remedy(case.failure)}")
     print(f"\nreport  {page}")
