@@ -55,6 +55,10 @@ artifacts/data/demo.tsv.gz: | $(STAMP)
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
 
+.PHONY: chaos
+chaos: $(STAMP)  ## kill a training run 100 times and see that it ends bit for bit like an undisturbed one
+	SHARDLINE_TEST_KILLS=100 $(BIN)/python -m pytest -s tests/pipeline/test_chaos.py
+
 .PHONY: lint
 lint: $(STAMP)  ## ruff, and the order of the folders
 	$(BIN)/ruff check .

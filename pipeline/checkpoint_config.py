@@ -38,6 +38,8 @@ class CheckpointJobConfig:
     """Where to write: a directory of checkpoints (convert), or a file such as model.pt (export)."""
     ranks: int = 1
     """The ranks to lay it out for (convert only)."""
+    plan: str | None = None
+    """A plan file to lay it out by (convert only); none: the planner's choice."""
     sharding_types: tuple[str, ...] | None = None
     """What the planner may choose from (convert only); none: what the run's settings say."""
 

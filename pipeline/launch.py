@@ -93,6 +93,9 @@ def report_user_mistake(error: ShardlineError) -> None:
 def _explain(error: "Exception") -> int:
     failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode != EXIT_USER_MISTAKE)  # pyright: ignore
     rank, failure = failures[0]
+    if all(other.exitcode == -signal.SIGTERM for _, other in failures):
+        print("shardline: stopped by SIGTERM before training went on; nothing new to save", file=sys.stderr)
+        return 0
     if failure.exitcode == EXIT_USER_MISTAKE:
         print(f"shardline: {_message_of(failure)}", file=sys.stderr)
         return EXIT_USER_MISTAKE

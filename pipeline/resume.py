@@ -1,7 +1,7 @@
 """Going on from a checkpoint: where, and whether it fits this run."""
 
 import contextlib
-import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from pipeline.run_directory import RunDirectory
 from pipeline.sources import Source
 from pipeline.standing import Standing
 
-logger = logging.getLogger(__name__)
 _ORDER_KEYS = ("global_batch_size", "seed")
 
 
@@ -65,7 +64,7 @@ def resume_point(config: TrainConfig, source: Source, tables: dict[str, list[int
         if has_checkpoints(own):
             point = _fitting(last_good(own), config, source, tables, in_place=True)
             set_damaged_aside(own, newer_than=point.meta.step)
-            logger.info("going on from %s", point.checkpoint)
+            print(f"going on from {point.checkpoint}", file=sys.stderr)
             return point
     if config.resume_from is None:
         return None

@@ -1,5 +1,7 @@
 """A checkpoint's tensors by torch.distributed.checkpoint: each rank writes and reads its pieces, whatever the plan."""
 
+import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,12 @@ def write_state(path: Path, state: dict[str, Any], group: dist.ProcessGroup | No
     try:
         save_state(state, storage_writer=FileSystemWriter(path, sync_files=True), process_group=group)
     except (CheckpointException, OSError) as error:
-        raise CheckpointError(f"could not save a checkpoint under {path.parent.parent}: {_cause(error)}") from error
+        folder = path.parent.parent
+        free_mib = shutil.disk_usage(folder).free // 2**20
+        raise CheckpointError(
+            f"could not save a checkpoint under {folder}, where {free_mib:,} MiB are free: {_cause(error)}. Earlier "
+            "checkpoints are untouched; make room and go on from the last one."
+        ) from error
 
 
 def load_weights(path: Path, model: DistributedModelParallel) -> None:
@@ -93,7 +100,9 @@ def sizes(path: Path) -> dict[str, tuple[tuple[int, ...], str, int]]:
 
 def _load(path: Path, state: dict[str, Any], *, alone: bool = False) -> None:
     try:
-        load_state(state, storage_reader=SafeReader(path / STATE), planner=TensorsOnly(), no_dist=alone)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
+            load_state(state, storage_reader=SafeReader(path / STATE), planner=TensorsOnly(), no_dist=alone)
     except _LOAD_ERRORS as error:
         raise CheckpointError(f"{path} cannot be read into this model: {_cause(error)}") from error
 

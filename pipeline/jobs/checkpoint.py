@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import CheckpointError
-from pipeline.assembly import assemble, choose_plan, table_shapes
+from pipeline.assembly import assemble, plan_for, table_shapes
 from pipeline.checkpoint_config import CheckpointConfig, CheckpointJobConfig
 from pipeline.checkpointing.choosing import last_good
 from pipeline.checkpointing.export import export
@@ -46,9 +46,8 @@ def _convert(config: CheckpointJobConfig, ranks: Ranks) -> None:
     trained = ranks.together(lambda: _settings(meta, config, checkpoint))
     source = ranks.together(lambda: open_source(trained.data, trained.training.seed))
     task = ranks.together(lambda: assemble(trained, source, ranks.device.type))
-    tables, size = table_shapes(task), trained.training.global_batch_size
-    planned = ranks.together(lambda: choose_plan(trained.sharding, task, source.schema, size, ranks))
-    learner = build_learner(trained, source, task, planned.plan, tables, ranks)
+    planned = ranks.together(lambda: plan_for(trained, task, source.schema, ranks))
+    learner = build_learner(trained, source, task, planned.plan, table_shapes(task), ranks)
     learner.load(checkpoint, meta)
     out = Path(config.out or "")
     ranks.on_zero(lambda: _check_free(out / checkpoint.name))
@@ -59,7 +58,7 @@ def _convert(config: CheckpointJobConfig, ranks: Ranks) -> None:
 
 
 def _settings(meta: CheckpointMeta, config: CheckpointJobConfig, checkpoint: Path) -> TrainConfig:
-    trained = from_plain(TrainConfig, meta.config, str(checkpoint))
+    trained = replace(from_plain(TrainConfig, meta.config, str(checkpoint)), plan=config.plan)
     if config.sharding_types is None:
         return trained
     return replace(trained, sharding=replace(trained.sharding, sharding_types=config.sharding_types))

@@ -45,13 +45,11 @@ def train(config: TrainConfig, ranks: Ranks) -> Results:
 
     Raises AskedToStop on every rank once SIGTERM has reached any of them and the run is saved.
     """
-    with noticing_sigterm() as asked_to_stop, heartbeat(ranks.rank, ranks.num_ranks) as life:
-        return _whole_run(config, ranks, asked_to_stop, life)
+    with heartbeat(ranks.rank, ranks.num_ranks) as life:
+        return _whole_run(config, ranks, life)
 
 
-def _whole_run(
-    config: TrainConfig, ranks: Ranks, asked_to_stop: threading.Event, life: Heartbeat | NoHeartbeat
-) -> Results:
+def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat) -> Results:
     source = ranks.together(lambda: open_source(config.data, config.training.seed))
     task = ranks.together(lambda: assemble(config, source, ranks.device.type))
     tables = table_shapes(task)
@@ -66,9 +64,10 @@ def _whole_run(
     if resume:
         _take_over(resume, learner, ranks)
     saver = Saver(directory.checkpoints, config.checkpoint, ranks)
-    outcome = _train(learner, batches, directory, saver, ranks, standing, asked_to_stop, life)
-    last = learner.save(saver, outcome.standing, ranks)
-    saver.wait()
+    with noticing_sigterm() as asked_to_stop:
+        outcome = _train(learner, batches, directory, saver, ranks, standing, asked_to_stop, life)
+        last = learner.save(saver, outcome.standing, ranks)
+        saver.wait()
     if outcome.was_asked_to_stop:
         raise AskedToStop(_how_to_go_on(directory, last, config))
     life.note("evaluating", outcome.step)
