@@ -20,6 +20,7 @@ from pipeline.metrics.scores_file import ScoreBatch, ScoresFile
 from pipeline.metrics.slices import GroupedAuc, Slice, encoded, frequency_codes, grouped_auc, slice_metrics, value_codes
 
 FREQUENCY = ":frequency"
+ROW_0 = "row 0 (missing or rare)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,7 @@ class _Columns:
         self._config = config
         self._rows = file.read(own if config.data_path else names)
         self._columns = {name: self._rows.others.column(name) for name in self._rows.others.column_names}
+        self._joined_names = frozenset(foreign)
         if foreign:
             self._columns |= _joined_columns(self._rows, config, foreign, file.path)
 
@@ -119,16 +121,18 @@ class _Columns:
         return self._rows.labels.astype(bool)
 
     def _frequency_codes(self, name: str) -> tuple[list[str], NDArray]:
-        """Occurrences are counted in the train split where the prepared data have the ids, else in the scored rows."""
+        """Occurrences of joined ids are counted in the train split, row 0 by itself; others among the scored rows."""
         column = self._columns[name]
         if not pa.types.is_integer(column.type) or column.null_count:
             ids = encoded(column)[1]
             return frequency_codes(ids, ids)
         ids = column.to_numpy()
-        if self._config.data_path is None:
+        if name not in self._joined_names:
             return frequency_codes(ids, ids)
-        train = read_columns(self._config.data_path, "train", [name])
-        return frequency_codes(ids, train.column(name).to_numpy() if name in train.column_names else ids)
+        names, codes = frequency_codes(
+            ids, read_columns(str(self._config.data_path), "train", [name]).column(name).to_numpy()
+        )
+        return [*names, ROW_0], np.where(ids == 0, len(names), codes)
 
 
 def _joined_columns(

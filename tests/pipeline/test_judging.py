@@ -154,6 +154,8 @@ def test_frequency_of_joined_ids_is_counted_in_the_train_split(prepared, tmp_pat
     found = judge_scores(tmp_path / "scores.parquet", config).slices["C1:frequency"]
     slices = {item.value: item.evaluation.num_rows for item in found}
     times = np.bincount(read_columns(prepared, "train", ["C1"]).column("C1").to_numpy(), minlength=10**6)
-    seen = times[test.column("C1").to_numpy()]
+    ids = test.column("C1").to_numpy()
+    seen = np.where(ids == 0, -1, times[ids])
+    assert slices["row 0 (missing or rare)"] == np.count_nonzero(ids == 0) > 0
     assert slices.get("1 to 9 times", 0) == np.count_nonzero((seen >= 1) & (seen < 10))
     assert slices.get("100 to 999 times", 0) == np.count_nonzero((seen >= 100) & (seen < 1000))
