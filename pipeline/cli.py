@@ -6,6 +6,7 @@ once; the module that does the work is imported only when its job runs.
 
 import argparse
 import difflib
+import errno
 import inspect
 import os
 import re
@@ -31,6 +32,10 @@ EXIT_INTERRUPTED = 130
 
 LOST_PEER = re.compile(r"Connection (closed|reset) by peer|Broken pipe|NCCL.*(remote|abort)", re.IGNORECASE)
 """How gloo and NCCL say that another rank is gone: the launcher tells which one, and why."""
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+"""What a disk refuses: the user's to mend, unlike other errors of the operating system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return EXIT_FAILED
         raise
-    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        report_user_mistake(ShardlineError(f"cannot write {error.filename or 'a file of the run'}: {error.strerror}."))
+        return EXIT_USER_MISTAKE
     except KeyboardInterrupt:
         if not is_rank():
             print("shardline: interrupted", file=sys.stderr)
