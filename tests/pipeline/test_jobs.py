@@ -188,3 +188,11 @@ def test_a_diverging_run_stops_with_what_to_change(prepared: Path, tmp_path: Pat
     assert main(["train", *tiny_settings(prepared, tmp_path, "run"), *settings]) == 2
     assert "optimizer.dense.lr" in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_full_disk_stops_the_job_with_a_message(small_disk: Path, prepared: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["train", *tiny_settings(prepared, small_disk, "run"), "--training.max_steps=2"]) == 2
+    said = capsys.readouterr().err
+    assert "could not save a checkpoint under" in said
+    assert "MiB are free" in said
+    assert not list(small_disk.glob("run/checkpoints/step-*"))
