@@ -23,12 +23,16 @@ ADAM = DenseOptimizerConfig(algorithm="adam", lr=0.01, weight_decay=0.1)
 
 
 def sharded_dlrm(
-    types: tuple[str, ...], sparse: SparseOptimizerConfig, dense: DenseOptimizerConfig
+    types: tuple[str, ...],
+    sparse: SparseOptimizerConfig,
+    dense: DenseOptimizerConfig,
+    ranks_per_host: int | None = None,
 ) -> tuple[Any, ShardedOptimizer]:
     model = build_ranker(MODEL, SCHEMA, seed=SEED)
     attach_sparse_optimizer(model, sparse)
     num_ranks = dist.get_world_size()
-    sharded = shard(model, plan_for(model, *types, num_ranks=num_ranks, ranks_per_host=num_ranks), CPU, seed=SEED)
+    plan = plan_for(model, *types, num_ranks=num_ranks, ranks_per_host=ranks_per_host or num_ranks)
+    sharded = shard(model, plan, CPU, seed=SEED)
     return sharded, build_optimizer(sharded, sparse, dense)
 
 
