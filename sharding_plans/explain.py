@@ -140,7 +140,7 @@ def _largest_first(needs: Needs) -> tuple[TableNeed, ...]:
 def _budget(needs: Needs, tier: str) -> tuple[tuple[str, float], ...]:
     """Where one rank's memory goes, and what all tables need over all ranks."""
     index = TIERS.index(tier)
-    least = sum(table.least_total(index) for table in needs.tables)
+    least = sum(min(sum(way.total) for way in table.ways) for table in needs.tables)
     weights = sum(table.spec.weight_bytes for table in needs.tables)
     state = sum(table.spec.bytes_with_state for table in needs.tables) - weights
     lines = (
@@ -153,7 +153,7 @@ def _budget(needs: Needs, tier: str) -> tuple[tuple[str, float], ...]:
         ("tables: weights", weights),
         ("tables: optimizer state", state),
         ("tables: input and output buffers, copies", max(0.0, least - weights - state)),
-        ("tables: at the least, in this memory", least),
+        ("tables: at the least, over all ranks", least),
     )
 
 

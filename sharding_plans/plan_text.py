@@ -28,7 +28,7 @@ def plan_text(plan: PlanFile) -> str:
             *_aligned(_RANK_HEAD, _rank_rows(plan), left=()),
             "",
             f"slowest rank {summary.step_ms:.3f} ms, {summary.samples_per_s:,.0f} samples/s from the embedding part; "
-            f"fullest rank {summary.memory_share:.0%} of the {summary.capacity_gib:,.2f} GiB that are free for tables: {capacity}",
+            f"fullest rank {summary.memory_share:.0%} of the {summary.capacity_gib:,.2f} GiB free for tables: {capacity}",
             "Memory and time are estimates of TorchRec's cost model.",
         ]
     )

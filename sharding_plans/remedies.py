@@ -4,6 +4,7 @@ Changes are ordered by how much of the user's work they touch: the search (which
 memory kept free, the batch, the machines, and last the model. Within a kind the smallest change that works is found.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -251,15 +252,16 @@ def _smallest(low: int, high: int, works: Callable[[int], bool]) -> int | None:
 
 
 def _smallest_growth(now: float, works: Callable[[float], bool]) -> float | None:
-    """The smallest whole number of GiB above `now` that works, to within 3 %, up to 64 times as much."""
-    top = next((now * 2**k for k in range(1, 7) if works(now * 2**k)), None)
-    if top is None:
+    """The least GiB above `now` that work, to within 3 % and in round figures, up to 64 times as much."""
+    high = next((now * 2**k for k in range(1, 7) if works(now * 2**k)), None)
+    if high is None:
         return None
-    low, high = int(top / 2), int(top)
-    while high - low > max(1, 0.03 * high):
-        middle = (low + high) // 2
+    low = high / 2
+    while high - low > 0.03 * high:
+        middle = (low + high) / 2
         low, high = (low, middle) if works(middle) else (middle, high)
-    return float(high)
+    rounded = float(math.ceil(high)) if high >= 8 else math.ceil(high * 1000) / 1000
+    return rounded if works(rounded) else high
 
 
 def _listed(names: list[str], shown: int = 4) -> str:

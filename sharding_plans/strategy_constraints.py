@@ -36,6 +36,8 @@ _PROPOSERS: dict[str, Callable[[], Proposer]] = {
     "offload_scale_up": EmbeddingOffloadScaleupProposer,
 }
 _PROPOSAL_WORK = 2_000_000
+_SEARCHED = tuple(kind for kind in SHARDING_TYPES if kind != "grid_shard")
+"""What TorchRec searches when a table is left free."""
 
 
 def table_constraints(
@@ -121,12 +123,11 @@ def proposal_limit(num_tables: int, num_ranks: int) -> int:
 def _base_rule(strategy: Strategy, table: TableSpec) -> TableRule:
     types, kernels, cache = strategy.sharding_types, strategy.compute_kernels, None
     mib = table.weight_bytes / MIB
+    split = tuple(kind for kind in types or _SEARCHED if kind != "data_parallel")
     if strategy.data_parallel_below_mib is not None:
-        is_small = mib <= strategy.data_parallel_below_mib
-        large = types or tuple(kind for kind in SHARDING_TYPES if kind != "grid_shard")
-        types = ("data_parallel",) if is_small else tuple(kind for kind in large if kind != "data_parallel")
+        types = ("data_parallel",) if mib <= strategy.data_parallel_below_mib else split
     if strategy.offload_above_mib is not None and mib > strategy.offload_above_mib:
-        kernels, cache = ("fused_uvm_caching",), strategy.cache_load_factor
+        types, kernels, cache = split, ("fused_uvm_caching",), strategy.cache_load_factor
     width = _column_width(strategy.column_shard_width, table.embedding_dim)
     return TableRule(sharding_types=types, compute_kernels=kernels, min_partition=width, cache_load_factor=cache)
 
