@@ -28,8 +28,9 @@ class StepLog:
             f"{part} {row[f'time/{part}_ms']:.1f}" for part in ("data", "forward", "backward", "optimizer")
         )
         print(
-            f"step {step:>7,}/{self._last_step:,}  loss {row['train/loss']:.4f}  lr {row['lr/sparse']:.2e}/{row['lr/dense']:.2e}"
-            f"  {row['perf/samples_per_s']:>9,.0f} samples/s  ms {parts}  {row['memory/rss_gib']:.2f} GiB",
+            f"step {step:>7,}/{self._last_step:,}  loss {row['train/loss']:.4f}{_auc(row)}"
+            f"  lr {row['lr/sparse']:.2e}/{row['lr/dense']:.2e}  {row['perf/samples_per_s']:>9,.0f} samples/s"
+            f"  ms {parts}  {row['memory/rss_gib']:.2f} GiB",
             file=sys.stderr,
         )
 
@@ -70,6 +71,11 @@ def keep_log_up_to(path: Path, step: int) -> None:
     aside = path.with_name(f".{path.name}.partial")
     aside.write_text("".join(kept))
     aside.replace(path)
+
+
+def _auc(row: dict[str, float]) -> str:
+    """The certified bounds of the AUC since the last line, where there is one."""
+    return f"  AUC {row['train/auc_low']:.4f}-{row['train/auc_high']:.4f}" if "train/auc_low" in row else ""
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -26,6 +26,7 @@ from pipeline.sources import TrainBatches
 from pipeline.standing import Standing
 from pipeline.step_log import SilentLog, StepLog
 from pipeline.step_randomness import seed_step
+from pipeline.train_auc import TrainAuc
 from pipeline.votes import Verdict, Votes
 
 
@@ -82,6 +83,7 @@ class Trainer:
         self._checkpoint: CheckpointConfig = config.checkpoint
         self._ranks, self._log, self._hooks = ranks, log, hooks
         self._model, self._schedule, self._batches = model, schedule, batches
+        self._auc = TrainAuc(ranks.device)
         self._clock, self._votes, self._heartbeat = StepClock(), Votes(ranks), heartbeat
         self._standing, self._rows = standing, RowDigest(standing.seen, ranks.rank)
         self._asked_to_stop = asked_to_stop
@@ -137,7 +139,9 @@ class Trainer:
         """The model's forward; the rows are counted here, since the pipeline fetches batches that it may never train on."""
         self._row_ids = batch.row_ids.clone()  # a view would keep the whole block that it lies in
         self._rows.add(self._row_ids)
-        return self._model(batch)
+        loss, (detached, logits) = self._model(batch)
+        self._auc.add(logits, batch.labels)
+        return loss, (detached, logits)
 
     def _marked_batches(self) -> Generator[Batch, None, None]:
         with contextlib.closing(iter(self._batches)) as batches:  # pyright: ignore[reportArgumentType]
@@ -179,6 +183,7 @@ class Trainer:
         self._training_seconds += seconds_per_step * num_steps
         row = {
             "train/loss": loss,
+            **self._auc.take(),
             "lr/sparse": self._schedule.learning_rates()["sparse"],
             "lr/dense": self._schedule.learning_rates()["dense"],
             "perf/samples_per_s": self._config.global_batch_size / seconds_per_step,

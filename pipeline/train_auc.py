@@ -1,0 +1,35 @@
+"""AUC while training: of the rows since the last line of the log, each scored before the step that learns from it."""
+
+import torch
+from torch import Tensor
+
+from data.errors import DataError
+from pipeline.metrics.bounds import StreamingAuc
+
+BIN_BITS = 16  # 1.5 MiB to sum over the ranks at each line of the log; bounds about 6e-4 apart
+
+
+class TrainAuc:
+    """Certified bounds over all ranks' rows, from fixed memory, without waiting for the device between lines of the log."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = StreamingAuc(bin_bits=BIN_BITS, device=device)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Takes this rank's logits and labels [B] of one step."""
+        self._stream.add(torch.sigmoid(logits.float()), labels)
+
+    def take(self) -> dict[str, float]:
+        """`train/auc_low` and `train/auc_high` of the rows since the last call; a collective.
+
+        Empty where there is no AUC: one class only, or labels between 0 and 1.
+        """
+        stream, self._stream = self._stream, StreamingAuc(bin_bits=BIN_BITS, device=self._device)
+        try:
+            bounds = stream.bounds(all_ranks=True)
+        except DataError:
+            return {}
+        if min(bounds.num_positives, bounds.num_negatives) == 0:
+            return {}
+        return {"train/auc_low": bounds.low, "train/auc_high": bounds.high}
