@@ -1,0 +1,38 @@
+"""Training by a plan that was made offline, on ranks that only read the file."""
+
+import torch
+from torch import Tensor
+
+from models.build import build_ranker
+from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
+from sharding_plans.apply import shard
+from sharding_plans.plan_conversion import to_sharding_plan
+from sharding_plans.plan_file import load
+from sharding_plans.plan_fits import check_fits
+from sharding_plans.topology import launched_ranks_per_host
+from tests.sharding_plans.twin_training import DENSE, GLOBAL_BATCH, MODEL, NUM_STEPS, SCHEMA, SEED, Case, slice_of_step
+
+
+def train_by_files(paths: list[str], algorithm: str) -> list[Tensor]:
+    """On a rank, for each plan file: the local losses of ten steps."""
+    return [_train(path, Case(None, algorithm)) for path in paths]
+
+
+def _train(path: str, case: Case) -> Tensor:
+    rank, num_ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    assert GLOBAL_BATCH % num_ranks == 0
+    model = build_ranker(MODEL, SCHEMA, seed=SEED)
+    attach_sparse_optimizer(model, case.sparse)
+    plan = load(path)
+    check_fits(plan, model, num_ranks=num_ranks, ranks_per_host=launched_ranks_per_host(num_ranks))
+    sharded = shard(model, to_sharding_plan(plan, device="cpu", module=model), torch.device("cpu"), seed=SEED)
+    optimizer = build_optimizer(sharded, case.sparse, DENSE)
+    losses = []
+    for step in range(NUM_STEPS):
+        dense, sparse_ids, labels = slice_of_step(step, rank, num_ranks)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(sharded(dense, sparse_ids), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
