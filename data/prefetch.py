@@ -3,7 +3,7 @@
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -24,15 +24,16 @@ class Prefetched(Generic[T]):
     """The items of `source`, in order, with up to `depth` of them ready before they are asked for.
 
     `source` runs in a thread of its own. What it raises is raised here, at the place of the item it was making. The thread
-    ends with the source, with `close`, when this object is no longer referenced, and at the exit of the interpreter.
+    ends with the source, with `close`, when this object is no longer referenced, and at the exit of the interpreter. Items that
+    nobody asked for by then are handed to `discard`.
     """
 
-    def __init__(self, source: Iterator[T], depth: int) -> None:
+    def __init__(self, source: Iterator[T], depth: int, discard: Callable[[T], None] = lambda item: None) -> None:
         self._items: queue.Queue = queue.Queue(maxsize=depth)
         stop = threading.Event()
         # A daemon, so that an abandoned iterator cannot hold up the exit; the finalizer still ends it in good order.
         thread = threading.Thread(target=_run, args=(source, self._items, stop), name="shardline-prefetch", daemon=True)
-        self._end_thread = weakref.finalize(self, _end_thread, thread, self._items, stop)
+        self._end_thread = weakref.finalize(self, _end_thread, thread, self._items, stop, discard)
         thread.start()
 
     def __iter__(self) -> Iterator[T]:
@@ -74,9 +75,11 @@ def _put(item: object, items: queue.Queue, stop: threading.Event) -> bool:
     return False
 
 
-def _end_thread(thread: threading.Thread, items: queue.Queue, stop: threading.Event) -> None:
+def _end_thread(thread: threading.Thread, items: queue.Queue, stop: threading.Event, discard: Callable) -> None:
     stop.set()
     while not items.empty():
-        items.get_nowait()
+        item = items.get_nowait()
+        if item is not _END and not isinstance(item, _Failure):
+            discard(item)
     if thread is not threading.current_thread():
         thread.join(_JOIN_SECONDS)

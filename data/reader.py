@@ -77,12 +77,14 @@ class TrainReader:
 
     def __iter__(self) -> Iterator[Batch]:
         step_in_window = self._order.locate(self._start_step).step_in_window
-        return batches_of(Prefetched(self._windows(), self._prefetch), first=step_in_window)
+        return batches_of(Prefetched(self._windows(), self._prefetch, Window.discard), first=step_in_window)
 
     def _windows(self) -> Iterator["Window"]:
         first_epoch, first_window, _ = self._order.locate(self._start_step)
         with closing(RowPool(self._stored, verify_pages=self._verify_pages)) as pool:
             for epoch in range(first_epoch, self._num_epochs):
+                # Every lane jumps to another row group: without waiting, two epochs' worth of them would be held.
+                pool.wait_for_release()
                 for window in range(first_window, self._order.num_windows):
                     yield self._window(pool, epoch, window)
                 first_window = 0
@@ -135,7 +137,7 @@ class EvalReader:
         return self._stored.schema
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches_of(Prefetched(self._windows(), self._prefetch), first=0)
+        return batches_of(Prefetched(self._windows(), self._prefetch, Window.discard), first=0)
 
     def _windows(self) -> Iterator["Window"]:
         steps_per_window = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
@@ -166,9 +168,15 @@ class Window:
     layout: OneHotLayout
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
-        block = self.pool.gather(self.addresses()[first:], self.layout)
-        self.pool.release(self.finished_slots)
+        try:
+            block = self.pool.gather(self.addresses()[first:], self.layout)
+        finally:
+            self.discard()
         return block.batches()
+
+    def discard(self) -> None:
+        """Say that the rows are no longer needed."""
+        self.pool.release(self.finished_slots)
 
 
 def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> pa.Table:

@@ -3,8 +3,9 @@
 The slots are used again and again, so memory is taken once, and a gather over hundreds of row groups is one index per column.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from queue import SimpleQueue
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from data.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block, ids_dtyp
 from data.errors import DataError
 from data.stored_split import LABEL, MAX_OPEN_PARTS, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
 
-# Address 0 is a row of evaluation's padding; slot s begins at address 1 + s * rows of a row group.
+# Slot 0 is kept for one row, evaluation's padding; row i of slot s has address s * rows of a row group + i.
 PADDING_ADDRESS = 0
 
 
@@ -34,14 +35,15 @@ class RowPool:
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._slots: dict[tuple[int, int], int] = {}
         self._free_slots: list[int] = []
-        self._released_slots: deque[int] = deque()
+        self._released_slots: SimpleQueue[list[int]] = SimpleQueue()
+        self._num_retired = 0
         self._num_slots = 0
-        self._allocate(0)
+        self._allocate(1)
 
     def load(self, pieces: Iterable[Piece]) -> None:
         """Decode the row groups of these pieces, unless they are at hand."""
-        while self._released_slots:
-            self._free_slots.append(self._released_slots.popleft())
+        while not self._released_slots.empty():
+            self._take_back()
         missing = {(piece.part, piece.group): None for piece in pieces if (piece.part, piece.group) not in self._slots}
         if len(missing) > len(self._free_slots):
             # Twice what is needed: memory that is not written to costs nothing, moving all rows would.
@@ -55,28 +57,43 @@ class RowPool:
         if not pieces:
             return np.empty(0, np.int64)
         firsts = (
-            (1 + self._slots[part, group] * self._stored.group_rows, begin, end) for part, group, begin, end in pieces
+            (self._slots[part, group] * self._stored.group_rows, begin, end) for part, group, begin, end in pieces
         )
         return np.concatenate([np.arange(first + begin, first + end) for first, begin, end in firsts])
 
     def retire_all_but(self, pieces: Iterable[Piece]) -> list[int]:
         """Forget every row group that holds none of these pieces; the slots, to be released when the last row is gathered."""
         wanted = {(piece.part, piece.group) for piece in pieces}
-        return [self._slots.pop(key) for key in list(self._slots) if key not in wanted]
+        slots = [self._slots.pop(key) for key in list(self._slots) if key not in wanted]
+        self._num_retired += len(slots)
+        return slots
 
-    def release(self, slots: Iterable[int]) -> None:
+    def release(self, slots: list[int]) -> None:
         """Give slots of retired row groups back, to be written over."""
-        self._released_slots.extend(slots)
+        self._released_slots.put(slots)
+
+    def wait_for_release(self) -> None:
+        """Return when all that was retired is released: before many new row groups are needed at once."""
+        while self._num_retired:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        slots = self._released_slots.get()
+        self._free_slots += slots
+        self._num_retired -= len(slots)
 
     def gather(self, addresses: np.ndarray, layout: OneHotLayout) -> OneHotBlock:
         """The rows at these addresses, [steps, rows per step], as a block with memory of its own."""
         num_steps, batch_size = addresses.shape
         block = empty_one_hot_block(self._schema, num_steps, batch_size, layout)
         np.take(self._dense, addresses, axis=0, out=block.dense, mode="clip")
-        for feature, ids in enumerate(self._ids):
-            block.ids[:, feature] = ids[addresses]
         np.take(self._labels, addresses, out=block.labels, mode="clip")
         np.take(self._row_ids, addresses, out=block.row_ids, mode="clip")
+        # In a slot the ids lie feature by feature. Skip the other features of the slots before, then one feature at a time.
+        group_rows, num_features = self._stored.group_rows, len(self._schema.sparse)
+        places, ids = addresses + addresses // group_rows * ((num_features - 1) * group_rows), self._ids.reshape(-1)
+        for feature in range(num_features):
+            block.ids[:, feature] = ids[feature * group_rows :][places]
         return block
 
     def close(self) -> None:
@@ -85,22 +102,23 @@ class RowPool:
 
     def _allocate(self, num_slots: int) -> None:
         """Make room for this many row groups; the rows at hand keep their addresses."""
-        num_rows, held = (1 + slots * self._stored.group_rows for slots in (num_slots, self._num_slots))
-        ids = np.empty((len(self._schema.sparse), num_rows), ids_dtype(self._schema))
+        num_rows, num_held = num_slots * self._stored.group_rows, self._num_slots * self._stored.group_rows
+        ids = np.empty((num_slots, len(self._schema.sparse), self._stored.group_rows), ids_dtype(self._schema))
         dense = np.empty((num_rows, len(self._schema.dense)), np.float32)
         labels, row_ids = np.empty(num_rows, np.float32), np.empty(num_rows, np.int64)
-        if self._num_slots:
-            ids[:, :held], dense[:held] = self._ids[:, :held], self._dense[:held]
-            labels[:held], row_ids[:held] = self._labels[:held], self._row_ids[:held]
-        ids[:, PADDING_ADDRESS], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
-        row_ids[PADDING_ADDRESS] = PADDING_ROW_ID
+        if num_held:
+            ids[: self._num_slots], dense[:num_held] = self._ids, self._dense
+            labels[:num_held], row_ids[:num_held] = self._labels, self._row_ids
+        else:
+            ids[0, :, 0], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
+            row_ids[PADDING_ADDRESS] = PADDING_ROW_ID
         self._ids, self._dense, self._labels, self._row_ids = ids, dense, labels, row_ids
         # Lowest slot last, as it is taken first: slots that were never needed are never touched.
-        self._free_slots = [*range(num_slots - 1, self._num_slots - 1, -1), *self._free_slots]
+        self._free_slots = [*range(num_slots - 1, max(self._num_slots, 1) - 1, -1), *self._free_slots]
         self._num_slots = num_slots
 
     def _decode(self, part: int, group: int, slot: int) -> None:
-        first = 1 + slot * self._stored.group_rows
+        first = slot * self._stored.group_rows
         try:
             table = self._file(part).read_row_group(group, columns=self._stored.columns, use_threads=False)
             rows = slice(first, first + table.num_rows)
@@ -111,7 +129,7 @@ class RowPool:
             path = self._stored.paths[part]
             raise DataError(f"Row group {group} of {path} cannot be read: {error}. {PREPARE_AGAIN}") from error
         self._check_ids(ids, part, group, rows)
-        self._ids[:, rows] = ids
+        self._ids[slot, :, : table.num_rows] = ids
 
     def _check_ids(self, ids: np.ndarray, part: int, group: int, rows: slice) -> None:
         if ids.min() >= 0 and np.all(ids.max(axis=1) < self._table_sizes):

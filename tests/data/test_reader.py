@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -248,3 +250,17 @@ def test_whole_columns_come_in_row_order_and_absent_ones_are_left_out(write_data
     assert table.column_names == ["row_id", "true_probability"]
     assert table["row_id"].to_pylist() == list(range(10, 2510))
     assert table["true_probability"][1].as_py() == 11 / 12
+
+
+@pytest.mark.parametrize("num_taken", [0, 1, 19, 20, 21, 40])
+def test_closing_early_ends_the_reading_at_once(write_dataset: WriteDataset, num_taken: int) -> None:
+    batches = iter(train_reader(write_dataset(2500)))
+    for _ in range(num_taken):
+        next(batches)
+
+    start = time.monotonic()
+    del batches
+
+    # Far below the 30 seconds for which a thread that does not end would be waited for.
+    assert time.monotonic() - start < 10
+    assert all(thread.name != "shardline-prefetch" for thread in threading.enumerate())
