@@ -117,7 +117,7 @@ class PrepareConfig:
     """Rows per Parquet part."""
     row_group_rows: int = 4096
     """Rows per Parquet row group: the unit that a training reader reads."""
-    block_mib: int = 2
+    block_mib: int = 1
     """Raw text handled at a time and thread, in MiB; memory grows with it."""
     num_threads: int = 2
     """Threads that parse, map and compress blocks."""
