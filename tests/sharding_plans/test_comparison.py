@@ -11,11 +11,13 @@ from pipeline.reports.plan_comparison import comparison_report, results
 from pipeline.reports.plan_comparison_words import table_gaps, verdict
 from pipeline.reports.writing import write_report
 from sharding_plans.compare import FitQuestion, PlannedCase, compare
-from sharding_plans.comparison import Comparison
+from sharding_plans.comparison import Case, Comparison
+from sharding_plans.layout import Cost, PlanFile, ShardPlan, TablePlan
 from sharding_plans.plan_file import save
 from sharding_plans.planning import make_plan_file
 from sharding_plans.smallest_fit import smallest_fit
-from tests.sharding_plans.offline_plans import A100, SMALL, hosts, model, request
+from sharding_plans.strategies import Strategy
+from tests.sharding_plans.offline_plans import A100, SMALL, hosts, model, request, table
 
 BIG = model(("big", 1_000_000, 16), ("mid", 200_000, 16), ("few", 100, 16))
 SMALL_GPU, LARGE_GPU = hosts(ranks=4, hbm_gib=0.1), replace(hosts(ranks=4, hbm_gib=4), name="large")
@@ -84,6 +86,33 @@ def test_no_case_beats_a_best_trade_off(comparison: Comparison):
             < case.summary.peak_hbm_gib + case.summary.peak_ddr_gib
         ]
         assert (case.key in comparison.pareto) == (not better)
+
+
+def _case(name: str, ms: float, hbm_gib: float) -> Case:
+    """A table whole on rank 0 of two, with these costs."""
+    cost = Cost(forward_ms=ms, hbm_bytes=round(hbm_gib * 2**30))
+    shard = ShardPlan(rank=0, offset=(0, 0), size=(100, 8), cost=cost)
+    whole = TablePlan(spec=table("t", 100, 8), sharding_type="table_wise", compute_kernel="fused", shards=(shard,))
+    hardware, strategy = hosts(ranks=2, hbm_gib=80), Strategy(name=name)
+    plan = PlanFile(
+        tables=(whole,),
+        hardware=hardware,
+        num_ranks=2,
+        ranks_per_host=2,
+        global_batch_size=10,
+        local_batch_size=5,
+        strategy=strategy,
+        capacity_bytes=80 * 2**30,
+        host_capacity_bytes=80 * 2**30,
+    )
+    return Case(strategy=name, hardware="test", num_ranks=2, global_batch_size=10, plan=plan)
+
+
+def test_equally_fast_plans_are_beaten_by_the_one_in_less_memory():
+    cases = (_case("heavy", 1.0, 4), _case("light", 1.0, 3), _case("lightest", 2.0, 1), _case("worst", 2.0, 5))
+    found = Comparison(model=SMALL, cases=cases)
+    assert [case.strategy for case in found.ranking] == ["light", "heavy", "lightest", "worst"]
+    assert {case.strategy for case in found.ranking if case.key in found.pareto} == {"light", "lightest"}
 
 
 def test_a_price_gives_cost_per_billion_samples_and_enters_the_trade_off():
