@@ -59,6 +59,7 @@ def _launch_once(num_ranks: int, arguments: list[str]) -> int:
         run_id=f"shardline-{os.getpid()}",
         max_restarts=0,
         monitor_interval=_MONITOR_INTERVAL_S,
+        signals_to_handle="SIGINT,SIGHUP,SIGQUIT",
     )
     try:
         with _sigterm_to_ranks():
@@ -113,7 +114,6 @@ def _sigterm_to_ranks() -> Iterator[None]:
         for rank in psutil.Process().children():
             rank.send_signal(signum)
 
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
     before = signal.signal(signal.SIGTERM, hand_on)
     try:
         yield

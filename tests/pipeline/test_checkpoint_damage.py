@@ -1,10 +1,11 @@
 """Thirty ways for a checkpoint to be damaged or made up: each is recognised, nothing is executed, nothing is overwritten."""
 
 import json
+import logging
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def _flip(name: str, place: float) -> Damage:
 
 
 def _replace(name: str, content: bytes) -> Damage:
-    return lambda path: (path / name).write_bytes(content) and None
+    def damage(path: Path) -> None:
+        (path / name).write_bytes(content)
+
+    return damage
 
 
 def _remove(name: str) -> Damage:
@@ -121,6 +125,15 @@ def whole(run_on_ranks: Callable[..., list[Any]], tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, also after a job in this process has set its own handlers."""
+    logger = logging.getLogger("pipeline.checkpointing.choosing")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
 def run(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
@@ -131,15 +144,15 @@ def test_there_are_thirty_damages():
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_checkpoint_is_recognised_and_the_last_good_one_taken(
-    damage: Damage, run: Path, caplog: pytest.LogCaptureFixture
+    damage: Damage, run: Path, told: pytest.LogCaptureFixture
 ):
     good, bad = run / "checkpoints" / "step-00000001", run / "checkpoints" / "step-00000002"
     damage(bad)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     assert last_good(run) == good
-    assert "step-00000002" in caplog.text
-    assert f"going back to {good}" in caplog.text
+    assert "step-00000002" in told.text
+    assert f"going back to {good}" in told.text
     with pytest.raises(CheckpointError):
         last_good(bad)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
