@@ -13,7 +13,7 @@ from models.config import ModelConfig
 from models.dense_scaling import DenseScale, Standardise
 from models.interactions import DotInteraction, LowRankCrossInteraction
 from models.mlp import MLP
-from models.tables import FIRST_ORDER_WIDTH, pooled_keys
+from models.tables import pooled_keys
 
 
 class DLRM(nn.Module):
@@ -48,7 +48,7 @@ class DLRM(nn.Module):
         met = self.interaction(self.dense_arch(dense), self.embedding_dropout(pooled[0]))
         logits = self.over_arch(met).squeeze(1)
         if self.has_first_order:
-            logits = logits + pooled[1].sum(dim=1) / FIRST_ORDER_WIDTH
+            logits = logits + pooled[1].sum(dim=1)
         return logits
 
     def _pooled(self, sparse: KeyedJaggedTensor) -> list[Tensor]:

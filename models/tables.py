@@ -11,7 +11,11 @@ from data.schema import Schema, SparseFeature
 from models.config import ModelConfig
 
 FIRST_ORDER_WIDTH = 4
-"""Columns that hold a first-order term, as their mean: FBGEMM's kernels take widths in fours."""
+"""Columns that hold a first-order term, as their sum: FBGEMM's kernels take widths in fours.
+
+All start at 0 and stay equal, so this is a table of width 1 that learns at four times the learning rate: first-order terms want
+a higher one than embeddings.
+"""
 _FIRST_ORDER = "_first_order"
 
 

@@ -103,9 +103,9 @@ def test_first_order_terms_add_one_value_per_id_to_the_logit():
     terms = {"a": 1.0, "b": 10.0, "c": 100.0}
     with torch.no_grad():
         for name, value in terms.items():
-            # The mean of the four columns is the id times the feature's value.
+            # The sum of the four columns is the id times the feature's value.
             table = with_terms.ebc.embedding_bags[f"{name}_first_order"].weight
-            table.copy_(value * torch.arange(len(table))[:, None] + torch.tensor([-1.0, 1.0, -2.0, 2.0]))
+            table.copy_(value * torch.arange(len(table))[:, None] / 4 + torch.tensor([-1.0, 1.0, -2.0, 2.0]))
     batch = _multi_hot_batch()
     # Row 0: a 1+2, b 0; row 1: b 3+3, c 10; row 2: a 6, b 4, c 1+2+3.
     expected = plain(*batch) + torch.tensor([3.0, 1060.0, 646.0])
