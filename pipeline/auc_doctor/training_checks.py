@@ -6,6 +6,7 @@ from pipeline.auc_doctor.evidence import Evidence
 from pipeline.auc_doctor.findings import Finding
 
 WORSE_THAN_BASE_RATE = 1.05
+EXPLODED = 10.0  # nats; a model that never learned anything stays below 1
 FAR_TOO_HIGH = 2 * math.log(2)  # twice a coin's loss: no sane initial weights start there
 UNMOVED = 0.01
 TINY_RATE = 1e-7
@@ -25,17 +26,20 @@ def infinite_loss(run: Evidence) -> Finding | None:
 
 
 def diverging_rate(run: Evidence) -> Finding | None:
-    """The loss ends above that of knowing the base rate, and above where it had been."""
+    """The loss ends above that of knowing the base rate and above where it had been, or it exploded on the way."""
     entropy, last, lowest = run.train_entropy, run.last_loss, run.lowest_loss
-    if not (math.isfinite(last) and last > WORSE_THAN_BASE_RATE * entropy + run.loss_noise):
-        return None
+    highest = max(run.losses, default=math.nan)
+    exploded = (
+        highest > EXPLODED and last > entropy
+    )  # it may come back to the base rate afterwards, with nothing learned
     has_risen = last > WORSE_THAN_BASE_RATE * lowest + run.loss_noise
-    if not has_risen and last < FAR_TOO_HIGH:
-        return None  # high, but it never rose: that is a rate which does too little
+    ends_high = last > WORSE_THAN_BASE_RATE * entropy + run.loss_noise and (has_risen or last > FAR_TOO_HIGH)
+    if not (exploded or ends_high) or not math.isfinite(highest):
+        return None
     return Finding(
         cause="learning rate that diverges",
-        evidence=f"the training loss ends at {last:.4f}; its lowest was {lowest:.4f}, and knowing the base rate alone "
-        f"gives {entropy:.4f} (highest rates: {_rates(run)})",
+        evidence=f"the training loss ends at {last:.4f}; it had been {lowest:.4f} at its lowest and {highest:.4g} at its "
+        f"highest, and knowing the base rate alone gives {entropy:.4f} (highest rates: {_rates(run)})",
         advice="Lower optimizer.sparse.lr and optimizer.dense.lr by a factor of 10 each, one at a time",
     )
 

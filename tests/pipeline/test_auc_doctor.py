@@ -86,6 +86,9 @@ OTHER_FORMS = {
     "constant labels": [{"evaluation": evaluate_arrays([0.1, 0.2], [1, 1])}],
     "most ids in row 0": [{"tables": tables(test_unmapped_rate=0.9)}],
     "learning rate that does nothing": [{"learning_rates": {"sparse": 1e-9, "dense": 0.01}}],
+    "learning rate that diverges": [
+        {"evaluation": evaluation(0), "losses": [4e5, 7e5, 2.4, 0.8, 0.7, 0.6, 0.58, 0.57]}
+    ],
     "labels of another file": [{"evaluation": evaluation(0), "losses": [0.6, 0.57, 0.565, 0.563, 0.5625, 0.5624]}],
     "order of days broken": [{"first_test_row": 100}],
 }
