@@ -9,12 +9,11 @@ from pipeline.reports.plan_comparison_figures import step_figure, trade_off_figu
 from pipeline.reports.plan_comparison_tables import (
     costliest_table,
     difference_table,
-    failure_table,
     fit_table,
     memory_table,
     time_table,
 )
-from pipeline.reports.plan_comparison_words import millions, verdict
+from pipeline.reports.plan_comparison_words import failures_in_words, millions, verdict
 from pipeline.reports.provenance import environment_facts
 from sharding_plans.comparison import Case, Comparison
 from sharding_plans.layout import PlanFile, TablePlan
@@ -116,7 +115,7 @@ def _failure_blocks(comparison: Comparison) -> list[Block]:
             "Every remedy was verified: with that change made, the planner was run again and found a plan.",
             "info",
         ),
-        failure_table(comparison.failures),
+        Prose(failures_in_words(comparison.failures)),
     ]
     described = [case for case in comparison.failures if case.failure is not None and case.failure.budget]
     if described:

@@ -1,7 +1,5 @@
 """The tables of a comparison of plans."""
 
-from collections.abc import Sequence
-
 from pipeline.reports.document import Column, Table, Value
 from pipeline.reports.plan_comparison_words import placed_as, table_gaps
 from sharding_plans.comparison import Case, Comparison
@@ -78,15 +76,6 @@ def memory_table(comparison: Comparison) -> Table:
         f"other plan is as good in time and memory{third} and better in one of them",
         highlighted_rows=(0,),
     )
-
-
-def failure_table(cases: Sequence[Case]) -> Table:
-    """The plans that do not exist or do not fit: what is short, because of which tables, what would help."""
-    columns = [
-        Column(title=title)
-        for title in ("plan", "short", "tables in the way", "verified remedies, smallest change first")
-    ]
-    return Table(columns=columns, rows=[_failure_row(case) for case in cases], caption="No plan, and what would help")
 
 
 def costliest_table(plan: PlanFile, count: int = 10) -> Table:
@@ -220,16 +209,6 @@ def _memory_row(place: int, case: Case, comparison: Comparison, tiers: list[str]
         *_place_cells(case, comparison),
         summary.cost_per_billion_samples,
     ]
-
-
-def _failure_row(case: Case) -> list[Value]:
-    failure = case.failure
-    if failure is None:
-        return [case.label, "memory", None, None]
-    short = {"hbm": "GPU memory", "ddr": "host memory"}.get(failure.tier or "", "the strategy's choice")
-    tables = ", ".join(failure.binding_tables[:4]) + (" ..." if len(failure.binding_tables) > 4 else "")
-    remedies = "; ".join(f"({i}) {text}" for i, (text, _) in enumerate(failure.remedies, start=1))
-    return [case.label, short, tables or None, remedies or "none found"]
 
 
 def _cost(case: Case) -> float | None:

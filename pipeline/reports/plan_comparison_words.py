@@ -1,8 +1,9 @@
 """The verdict of a comparison of plans in plain words: who comes first, by how much, because of which tables, how sure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharding_plans.comparison import TIE, Case, Comparison
+from sharding_plans.comparison import TIE, Case, Comparison, Failure
 from sharding_plans.layout import PlanFile, TablePlan
 
 _PARTS = {
@@ -53,6 +54,14 @@ def how_sure(comparison: Comparison) -> str:
     )
 
 
+def failures_in_words(cases: Sequence[Case]) -> str:
+    """A paragraph for each reason: which plans it stops, what is short, because of which tables, what would help."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for case in cases:
+        groups.setdefault((case.cluster, _reason(case.failure)), []).append(case.strategy)
+    return "\n\n".join(f"**{', '.join(names)} on {cluster}.** {reason}" for (cluster, reason), names in groups.items())
+
+
 def table_gaps(winner: PlanFile, second: PlanFile) -> list[TableGap]:
     """The tables by how much more time they take on the second plan's slowest rank; the gaps add up to that of the plans."""
     mine, theirs = _ms_on_slowest(winner), _ms_on_slowest(second)
@@ -75,6 +84,21 @@ def placed_as(table: TablePlan) -> str:
 def millions(samples_per_s: float) -> str:
     """Samples a second as people say it."""
     return f"{samples_per_s / 1e6:,.1f} M" if samples_per_s >= 1e6 else f"{samples_per_s / 1e3:,.1f} k"
+
+
+def _reason(failure: Failure | None) -> str:
+    if failure is None:
+        return "The plan does not fit."
+    if failure.tier is None and not failure.remedies:
+        return failure.headline
+    short = {"hbm": "GPU memory is short", "ddr": "Host memory is short"}.get(
+        failure.tier or "", "The strategy leaves no way"
+    )
+    names = failure.binding_tables
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    tables = f"; in the way: {', '.join(f'`{name}`' for name in names[:4])}{more}" if names else ""
+    listed = "; ".join(f"({i}) {text}" for i, (text, _) in enumerate(failure.remedies, start=1))
+    return f"{short}{tables}. What would help, the smallest change first: {listed or 'nothing that was tried'}."
 
 
 def _who(comparison: Comparison, winner: Case, second: Case | None) -> str:

@@ -13,7 +13,7 @@ from sharding_plans.offline import plan_offline
 from sharding_plans.plan_conversion import live_plan_file, plan_file_of, to_sharding_plan
 from sharding_plans.plan_file import from_text, load, save, to_text
 from sharding_plans.plan_fits import check_fits
-from sharding_plans.planning import make_plan_file
+from sharding_plans.planning import make_plan_file, score
 from sharding_plans.tables import build_tables_module
 from tests.sharding_plans.offline_plans import SMALL, model, request, table
 
@@ -159,3 +159,13 @@ def test_the_fingerprint_is_about_tables_and_layout_alone(plan: PlanFile):
     renamed = model(("new", 3, 16), *[(t.name, t.num_embeddings, t.embedding_dim) for t in SMALL.tables[1:]])
     assert make_plan_file(request("row_wise", model=renamed)).fingerprint != plan.fingerprint
     assert table("a", 1).bytes_with_state == 2 * table("a", 1, optimizer="sgd").bytes_with_state
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "sharding_plans" / "plans").glob("*.json")), ids=str
+)
+def test_every_shipped_plan_loads_fits_and_keeps_its_costs(path: Path):
+    shipped = load(path)
+    assert shipped.fits
+    assert to_text(shipped) == path.read_text()
+    assert score(shipped).step_ms == pytest.approx(shipped.step_ms)
