@@ -3,8 +3,14 @@
 Legend: N rows, R ranks, B rows of the global batch.
 """
 
+from itertools import pairwise
+
 from data.errors import ConfigError
 from data.order import num_lanes, usable_ranks
+
+# A matrix product rounds a row by its place among the 4 (or 16) rows that a kernel takes at a time. Where every rank's rows and
+# batches begin at multiples of this, a row is rounded alike, and scored to the same bits, at any number of ranks.
+ALIGNED_ROWS = 64
 
 
 def train_batch_size(global_batch_size: int, rank: int, num_ranks: int) -> int:
@@ -41,10 +47,18 @@ def check_one_step(num_rows: int, global_batch_size: int, where: str) -> None:
 
 
 def eval_share(num_rows: int, batch_size: int, rank: int, num_ranks: int) -> tuple[range, int]:
-    """Rows r * N // R up to (r + 1) * N // R, and the steps that every rank takes: those of the most rows, at least one."""
-    rows = range(rank * num_rows // num_ranks, (rank + 1) * num_rows // num_ranks)
-    most = -(-num_rows // num_ranks)
-    return rows, max(1, -(-most // batch_size))
+    """This rank's stretch of the rows, about N / R of them, and the steps that every rank takes: those of the most, at least one.
+
+    Stretches begin at multiples of ALIGNED_ROWS.
+    """
+    starts = [_eval_start(num_rows, other, num_ranks) for other in range(num_ranks + 1)]
+    most = max(end - start for start, end in pairwise(starts))
+    return range(starts[rank], starts[rank + 1]), max(1, -(-most // batch_size))
+
+
+def _eval_start(num_rows: int, rank: int, num_ranks: int) -> int:
+    units = -(-rank * num_rows // (num_ranks * ALIGNED_ROWS))
+    return min(units * ALIGNED_ROWS, num_rows)
 
 
 def _check_rank(global_batch_size: int, rank: int, num_ranks: int) -> None:

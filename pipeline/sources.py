@@ -12,6 +12,7 @@ from data.random_rows import random_schema
 from data.random_source import RandomEvalReader, RandomReader
 from data.reader import EvalReader, TrainReader
 from data.schema import Schema
+from data.shares import ALIGNED_ROWS
 from models.dense_scaling import DenseScale
 from pipeline.config import DataConfig, TrainingConfig
 from pipeline.ranks import Ranks
@@ -69,7 +70,7 @@ class Source:
 
     def eval_batches(self, split: str, global_batch_size: int, ranks: Ranks) -> Iterable[Batch]:
         """This rank's rows of a split, padded to equal batches (row id -1 marks padding)."""
-        size = usable_batch_size(global_batch_size, ranks.num_ranks)
+        size = eval_batch_size(global_batch_size, ranks.num_ranks)
         shares: dict[str, Any] = {
             "split": split,
             "global_batch_size": size,
@@ -96,6 +97,11 @@ def open_source(config: DataConfig, seed: int) -> Source:
     manifest = Manifest.load(Path(config.path))
     schema = manifest.schema
     return Source(config=config, schema=schema, fingerprint=manifest.fingerprint, manifest=manifest, seed=seed)
+
+
+def eval_batch_size(global_batch_size: int, num_ranks: int) -> int:
+    """The evaluation batch rounded up so that every rank's share is a multiple of ALIGNED_ROWS: scores of the same bits."""
+    return usable_batch_size(global_batch_size, num_ranks * ALIGNED_ROWS)
 
 
 def usable_batch_size(global_batch_size: int, num_ranks: int) -> int:

@@ -19,7 +19,7 @@ from pipeline.ranks import joined_ranks
 from pipeline.results import Results, judge
 from pipeline.run_directory import RunDirectory
 from pipeline.settings import from_plain
-from pipeline.sources import Source, open_source, usable_batch_size
+from pipeline.sources import Source, eval_batch_size, open_source
 from sharding_plans.apply import shard, table_configs
 
 
@@ -33,7 +33,7 @@ def run(config: EvaluateConfig) -> int:
         trained = ranks.together(lambda: _training_settings(meta.config, config, checkpoint))
         source = ranks.together(lambda: open_source(trained.data, trained.training.seed))
         task = ranks.together(lambda: assemble(trained, source, ranks.device.type))
-        batch_size = usable_batch_size(config.eval_batch_size, ranks.num_ranks)
+        batch_size = eval_batch_size(config.eval_batch_size, ranks.num_ranks)
         ranks.together(lambda: check_same_tables(checkpoint, meta, table_shapes(task)))
         planned = ranks.together(lambda: choose_plan(trained.sharding, task, source.schema, batch_size, ranks))
         tables = dict(table_configs(task))
