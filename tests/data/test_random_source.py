@@ -164,7 +164,7 @@ def test_pooling_factor_is_the_mean_number_of_ids_in_a_bag() -> None:
 
 @pytest.mark.parametrize("config", [ONE_HOT, MULTI_HOT])
 @pytest.mark.parametrize("num_ranks", [1, 2, 4])
-@pytest.mark.parametrize("num_rows", [1, 3, 301])
+@pytest.mark.parametrize("num_rows", [1, 3, 49, 301])
 def test_evaluation_covers_every_row_once_in_equal_steps(config: RandomConfig, num_rows: int, num_ranks: int) -> None:
     readers = [
         RandomEvalReader(
