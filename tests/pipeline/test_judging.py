@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from data.errors import DataError
 from data.reader import read_columns
+from pipeline.cli import main
 from pipeline.evaluate_config import CompareRunsConfig, ScoresConfig
 from pipeline.jobs import compare_runs, evaluate_scores
 from pipeline.judging import judge_scores
@@ -159,3 +160,29 @@ def test_frequency_of_joined_ids_is_counted_in_the_train_split(prepared, tmp_pat
     assert slices["row 0 (missing or rare)"] == np.count_nonzero(ids == 0) > 0
     assert slices.get("1 to 9 times", 0) == np.count_nonzero((seen >= 1) & (seen < 10))
     assert slices.get("100 to 999 times", 0) == np.count_nonzero((seen >= 100) & (seen < 1000))
+
+
+def test_the_command_line_evaluates_and_compares_files(scores_path, tmp_path, capsys):
+    assert main(["evaluate", str(scores_path), f"--out={tmp_path / 'out'}", '--scores.slices=["site"]']) == 0
+    assert "site = missing" in capsys.readouterr().out
+    assert main(["compare-runs", str(scores_path), str(scores_path)]) == 0
+    assert "no difference at all" in capsys.readouterr().out
+
+
+def test_files_that_cannot_be_used_end_with_one_message_and_code_2(scores_path, tmp_path, capsys):
+    torn = tmp_path / "torn.parquet"
+    torn.write_bytes(scores_path.read_bytes()[:20_000])
+    nan = tmp_path / "nan.parquet"
+    pq.write_table(pa.table({"label": [0, 1], "score": [0.5, math.nan]}), nan)
+    for arguments, words in (
+        (["evaluate", str(torn)], "torn"),
+        (["evaluate", str(tmp_path / "absent.csv")], "does not exist"),
+        (["evaluate", str(nan)], "1 x NaN score (the first: nan at row 1)"),
+        (["compare-runs", str(scores_path), str(nan)], "NaN score"),
+        (["compare-runs", str(scores_path)], "at least two"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
