@@ -15,13 +15,15 @@ Legend: N rows of the split, B global batch size, L lanes, n rows of a lane, b =
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from typing import NamedTuple
 
 import numpy as np
 
 from data.counter import counters, derive_key, derive_keys, mix
 
-MAX_LANES = 240
+FEWEST_LANES, MOST_LANES = 64, 240
+"""Bounds of the lanes. A lane keeps a row group in memory, so a small batch, which few ranks share, has fewer of them."""
 DEFAULT_WINDOW_ROWS = 65_536
 _RING, _SHUFFLE = 0, 1
 
@@ -116,11 +118,23 @@ class SampleOrder:
 
 
 def num_lanes(global_batch_size: int) -> int:
-    """L: the largest divisor of the global batch size up to MAX_LANES. 240 has many divisors, as have powers of two."""
-    return max(lanes for lanes in range(1, min(global_batch_size, MAX_LANES) + 1) if global_batch_size % lanes == 0)
+    """L: a divisor of the global batch size that many numbers of ranks divide, powers of two before all.
+
+    It lies between half of a bound and the bound where there is such a divisor, and is the largest one below otherwise. The
+    bound is 64 lanes up to a batch of 4,096 rows, and grows with the batch to 240.
+    """
+    bound = min(MOST_LANES, max(FEWEST_LANES, global_batch_size // FEWEST_LANES))
+    candidates = [lanes for lanes in divisors(global_batch_size) if lanes <= bound]
+    upper_half = [lanes for lanes in candidates if lanes > bound // 2]
+    return max(upper_half or candidates[-1:], key=lambda lanes: (lanes & -lanes, len(divisors(lanes)), lanes))
 
 
 def usable_ranks(global_batch_size: int) -> list[int]:
     """The numbers of ranks that can share this global batch: the divisors of its lanes."""
-    lanes = num_lanes(global_batch_size)
-    return [ranks for ranks in range(1, lanes + 1) if lanes % ranks == 0]
+    return divisors(num_lanes(global_batch_size))
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors of a positive number, ascending."""
+    small = [divisor for divisor in range(1, isqrt(number) + 1) if number % divisor == 0]
+    return sorted({*small, *(number // divisor for divisor in small)})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -53,6 +54,12 @@ class Ranks:
 
         fail_together(attempt)
         return results[0]
+
+    def largest(self, value: float) -> float:
+        """The largest of all ranks' values, on every rank; a collective."""
+        values = [value] * self.num_ranks
+        dist.all_gather_object(values, value)
+        return max(values)
 
     def on_zero(self, step: Callable[[], T]) -> T:
         """What `step` returns on rank 0, on every rank; its failure is every rank's."""
@@ -113,3 +120,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def peak_rss_gib() -> float:
+    """The most memory that this process has held, in GiB, as the operating system counted it (VmHWM)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**20

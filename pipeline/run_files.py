@@ -34,10 +34,21 @@ def start_run(config: TrainConfig, planned: Planned, first_step: int = 0) -> Run
 
 
 def finish_run(
-    directory: RunDirectory, config: TrainConfig, source: Source, planned: Planned, outcome: Outcome, results: Results
+    directory: RunDirectory,
+    config: TrainConfig,
+    source: Source,
+    planned: Planned,
+    outcome: Outcome,
+    results: Results,
+    peak_rss_gib: float,
 ) -> None:
     """metrics.json and the report; the table of metrics goes to stdout, with where the run lies."""
-    metrics = {**results.flat(), "perf/samples_per_s": outcome.samples_per_s, "train/steps": float(outcome.step)}
+    metrics = {
+        **results.flat(),
+        "perf/samples_per_s": outcome.samples_per_s,
+        "perf/peak_rss_gib": peak_rss_gib,
+        "train/steps": float(outcome.step),
+    }
     write_json(directory.metrics, metrics)
     report = training_report(
         TrainingReport(

@@ -14,7 +14,7 @@ from pipeline.examination import examine, is_suspect, tell_findings
 from pipeline.heartbeat import Heartbeat, NoHeartbeat, heartbeat
 from pipeline.launch import AskedToStop
 from pipeline.learner import Learner, build_learner
-from pipeline.ranks import Ranks, joined_ranks
+from pipeline.ranks import Ranks, joined_ranks, peak_rss_gib
 from pipeline.results import Results, judge
 from pipeline.resume import ResumePoint, check_last_step, is_finished, own_directory, resume_point
 from pipeline.run_directory import RunDirectory
@@ -72,7 +72,8 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
         raise AskedToStop(_how_to_go_on(directory, last, config))
     life.note("evaluating", outcome.step)
     results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
-    ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results))
+    peak = ranks.largest(peak_rss_gib())
+    ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results, peak))
     _call_doctor(results, learner, configs, directory, ranks)
     return results
 
