@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch.distributed as dist
 
-from data.errors import PlanError, ShardlineError
+from data.errors import ConfigError, PlanError, ShardlineError
 
 
 def fail_together(check: Callable[[], str]) -> list[str]:
@@ -36,4 +36,17 @@ def check_same_plan(fingerprints: list[str]) -> None:
         raise PlanError(
             f"The ranks hold different sharding plans: ranks {others} differ from rank 0 ({fingerprints[0][:12]}). Every "
             "rank must plan from the same settings, versions and memory sizes, or read the same plan file."
+        )
+
+
+def check_equal_batches(local_batch_size: int) -> None:
+    """Raise ConfigError, on every rank alike, unless all ranks train on batches of one size above zero.
+
+    Row-wise tables exchange fixed-size blocks, so that unequal batches fail or hang; an empty batch fails in TorchRec.
+    """
+    sizes = [int(size) for size in fail_together(lambda: str(local_batch_size))]
+    if len(set(sizes)) > 1 or min(sizes) < 1:
+        raise ConfigError(
+            f"The ranks' local batch sizes are {sizes}; they must be equal and at least 1. Choose a global batch size that "
+            "the number of ranks divides."
         )

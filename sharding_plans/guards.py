@@ -15,7 +15,6 @@ from sharding_plans.plan_checks import check_fits, table_collections
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
 
 CPU_ALGORITHMS = ("sgd", "adagrad", "row_wise_adagrad")
-TORCHMETRICS_VERSION = "1.0.3"
 
 _COLUMNS_REASON = (
     "row-wise Adagrad keeps one accumulator per row, and a table that is split by columns gets one per row and column "
@@ -81,15 +80,6 @@ def check_fused_optimizer(algorithm: str, device: str, *, momentum: float, weigh
         raise ConfigError(
             f"The sparse optimizer's weight_decay is {weight_decay}, which FBGEMM's fused {algorithm} ignores on {device}. "
             "Set it to 0; the dense optimizer may have weight decay."
-        )
-
-
-def check_torchmetrics(version: str) -> None:
-    """Raise ConfigError unless torchrec's metrics work with this version of torchmetrics."""
-    if version != TORCHMETRICS_VERSION:
-        raise ConfigError(
-            f"torchmetrics {version} is installed; every metric of torchrec 1.8.0 fails with any version but "
-            f"{TORCHMETRICS_VERSION}. Run: pip install torchmetrics=={TORCHMETRICS_VERSION}"
         )
 
 

@@ -24,6 +24,7 @@ from pipeline.standing import Standing
 from pipeline.step_log import SilentLog, StepLog
 from pipeline.trainer import Hooks, Outcome, Trainer, last_step
 from pipeline.votes import noticing_sigterm
+from sharding_plans.agreement import check_equal_batches
 from sharding_plans.apply import table_configs
 
 JUDGED_SPLITS = ("val", "test")
@@ -57,6 +58,7 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
     standing = resume.standing if resume else Standing()
     batches = ranks.together(lambda: source.train_batches(config.training, ranks, standing.step))
     planned = ranks.together(lambda: plan_for(config, task, source.schema, ranks))
+    check_equal_batches(planned.local_batch_size)
     directory = ranks.on_zero(lambda: start_run(config, planned, standing.step))
     ranks.on_zero(lambda: save_plan(directory.plan, planned, config, task, source.schema))
     configs = dict(table_configs(task))

@@ -5,19 +5,15 @@ import warnings
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 from torchrec.distributed.types import ShardingPlan
-from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
-from data.errors import ConfigError, DataError, PlanError
-from data.schema import SparseFeature
+from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.optimizers import attach_sparse_optimizer
-from sharding_plans.batch_guards import batch_guard
 from sharding_plans.config import PlanConfig, TableConstraint
 from sharding_plans.constraints import build_constraints
-from sharding_plans.guards import check_fused_optimizer, check_plan, check_torchmetrics
+from sharding_plans.guards import check_fused_optimizer, check_plan
 from sharding_plans.planner import live_topology, make_plan
 from sharding_plans.sharders import EveryTypeSharder
 from tests.sharding_plans.planning import tables
@@ -173,34 +169,6 @@ class TestFusedOptimizers:
         a, b = (weight._optimizer_kwargs[0] for weight in module.parameters())  # pyright: ignore
         assert a == b == {"lr": 0.5, "eps": 1e-8}
         assert a is not b
-
-
-class TestBatches:
-    features = (SparseFeature(name="a", num_embeddings=10), SparseFeature(name="b", num_embeddings=3))
-
-    #        row 0   row 1
-    #   a    [9]     []
-    #   b    [0, 2]  [1, LAST]
-    def batch(self, last: int) -> KeyedJaggedTensor:
-        values, lengths = torch.tensor([9, 0, 2, 1, last]), torch.tensor([1, 0, 2, 2])
-        return KeyedJaggedTensor(keys=["a", "b"], values=values, lengths=lengths)
-
-    def test_ids_inside_their_tables_pass(self) -> None:
-        batch_guard(self.features, 2)(self.batch(last=2), None)
-
-    @pytest.mark.parametrize("id_", [3, -1])
-    def test_an_id_outside_its_table_is_named(self, id_: int) -> None:
-        with pytest.raises(DataError, match=f"Feature b, row 71: id {id_} lies outside table b, which has 3 rows"):
-            batch_guard(self.features, 2)(self.batch(last=id_), torch.tensor([70, 71]))
-
-    def test_another_number_of_rows_is_refused(self) -> None:
-        with pytest.raises(DataError, match="has 2 rows where every rank's batches must have 4"):
-            batch_guard(self.features, 4)(self.batch(last=2), None)
-
-
-def test_another_torchmetrics_is_refused_with_the_line_that_mends_it() -> None:
-    with pytest.raises(ConfigError, match=r"pip install torchmetrics==1\.0\.3"):
-        check_torchmetrics("1.8.0")
 
 
 def test_nothing_is_printed_while_planning(capfd: pytest.CaptureFixture[str]) -> None:

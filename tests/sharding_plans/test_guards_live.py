@@ -21,9 +21,8 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
-from sharding_plans.agreement import fail_together
+from sharding_plans.agreement import check_equal_batches, fail_together
 from sharding_plans.apply import initialise_unsharded, local_pieces, shard, trained_parameters
-from sharding_plans.batch_guards import check_equal_batches
 from tests.sharding_plans.planning import tables
 from tests.sharding_plans.test_guards import plan_for
 
