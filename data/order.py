@@ -22,8 +22,8 @@ import numpy as np
 
 from data.counter import counters, derive_key, derive_keys, mix
 
-FEWEST_LANES, MOST_LANES = 64, 240
-"""Bounds of the lanes. A lane keeps a row group in memory, so a small batch, which few ranks share, has fewer of them."""
+FEWEST_LANES, MOST_LANES, ROWS_PER_LANE = 32, 240, 64
+"""Bounds of the lanes, and the rows of a batch for which there is one more. A lane keeps a row group in memory, so a small batch, which few ranks share, has fewer of them."""
 DEFAULT_WINDOW_ROWS = 65_536
 _RING, _SHUFFLE = 0, 1
 
@@ -121,9 +121,9 @@ def num_lanes(global_batch_size: int) -> int:
     """L: a divisor of the global batch size that many numbers of ranks divide, powers of two before all.
 
     It lies between half of a bound and the bound where there is such a divisor, and is the largest one below otherwise. The
-    bound is 64 lanes up to a batch of 4,096 rows, and grows with the batch to 240.
+    bound is 32 lanes up to a batch of 2,048 rows, and grows with the batch to 240.
     """
-    bound = min(MOST_LANES, max(FEWEST_LANES, global_batch_size // FEWEST_LANES))
+    bound = min(MOST_LANES, max(FEWEST_LANES, global_batch_size // ROWS_PER_LANE))
     candidates = [lanes for lanes in divisors(global_batch_size) if lanes <= bound]
     upper_half = [lanes for lanes in candidates if lanes > bound // 2]
     return max(upper_half or candidates[-1:], key=lambda lanes: (lanes & -lanes, len(divisors(lanes)), lanes))

@@ -68,16 +68,16 @@ def test_rows_left_out_of_one_epoch_come_in_another() -> None:
 
 def test_rows_of_a_lane_are_spread_evenly_over_its_window() -> None:
     # 10 rows per lane and step, 27 steps per window: two neighbours of a lane meet in a step with probability 9 / 269. The
-    # 12,911 pairs give a standard deviation of about 0.0016, so 0.008 is five of them.
-    order = SampleOrder(num_rows=12_960, global_batch_size=480, seed=0, window_rows=12_960)
-    step_of_row = np.empty(12_960, np.int64)
+    # 8,608 pairs give a standard deviation of about 0.0019, so 0.0097 is five of them.
+    order = SampleOrder(num_rows=8_640, global_batch_size=320, seed=0, window_rows=8_640)
+    step_of_row = np.empty(8_640, np.int64)
     for step, rows in enumerate(epoch_rows(order, 0)):
         step_of_row[rows] = step
 
     together = np.mean(step_of_row[1:] == step_of_row[:-1])
 
     assert (order.lane_step_rows, order.steps_per_window) == (10, 27)
-    assert together == pytest.approx(9 / 269, abs=0.008)
+    assert together == pytest.approx(9 / 269, abs=0.0097)
 
 
 def test_a_shuffled_window_keeps_nothing_of_the_row_order() -> None:
@@ -98,19 +98,17 @@ def test_order_never_changes_between_versions() -> None:
         np.concatenate([order.step_rows(step) for step in (0, 5, 47, 48, 1000)]).tobytes()
     ).hexdigest()
 
-    assert digest[:16] == "4df43cc7bcf8e89f"
+    assert digest[:16] == "ee42a76394500555"
 
 
 @pytest.mark.parametrize(
     ("global_batch_size", "lanes"),
-    [(1, 1), (7, 7), (241, 1), (482, 2), (240, 48), (1000, 40), (2048, 64), (16_384, 128), (65_520, 240)],
+    [(1, 1), (7, 7), (241, 1), (482, 2), (240, 24), (1000, 20), (2048, 32), (4096, 64), (16_384, 128), (65_520, 240)],
 )
 def test_lanes_are_a_divisor_of_the_batch_that_many_numbers_of_ranks_divide(global_batch_size: int, lanes: int) -> None:
     assert num_lanes(global_batch_size) == lanes
 
 
 def test_number_of_ranks_that_cannot_share_a_batch_is_refused_with_those_that_can() -> None:
-    with pytest.raises(
-        ConfigError, match=r"batch of 1000 rows .* 3 ranks: .* 40 lanes.* Use 1, 2, 4, 5, 8, 10, 20, 40"
-    ):
+    with pytest.raises(ConfigError, match=r"batch of 1000 rows .* 3 ranks: .* 20 lanes.* Use 1, 2, 4, 5, 10, 20"):
         train_batch_size(1000, 0, 3)
