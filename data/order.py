@@ -23,7 +23,10 @@ import numpy as np
 from data.counter import counters, derive_key, derive_keys, mix
 
 FEWEST_LANES, MOST_LANES, ROWS_PER_LANE = 32, 240, 64
-"""Bounds of the lanes, and the rows of a batch for which there is one more. A lane keeps a row group in memory, so a small batch, which few ranks share, has fewer of them."""
+"""Bounds of the lanes, and the rows of a batch for which there is one more lane.
+
+A lane keeps a row group in memory, so a small batch, which few ranks share, has fewer of them.
+"""
 DEFAULT_WINDOW_ROWS = 65_536
 _RING, _SHUFFLE = 0, 1
 
