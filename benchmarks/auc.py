@@ -1,9 +1,9 @@
 """Exact AUC with its DeLong interval beside scikit-learn's and torchmetrics' AUC alone: python -m benchmarks.auc
 
 Each measurement is a process of its own that loads the same float32 scores and labels, on two threads; the methods take turns,
-several rounds. Seconds are those of the metric, imports and loading left out; peak memory is the whole process's. Then the rows
-of `--stream-rows` go through the bounded-memory metric chunk by chunk, and 1 and 4 ranks are compared bit for bit. The last line
-is the result as one line of JSON.
+several rounds. Seconds are those of the metric, imports and loading left out, by the clock and by the processor (which other work
+on the machine hardly lengthens); peak memory is the whole process's. Then the rows of `--stream-rows` go through the
+bounded-memory metric chunk by chunk, and 1 and 4 ranks are compared bit for bit. The last line is the result as one line of JSON.
 """
 
 import argparse
@@ -121,9 +121,10 @@ def measure(arguments: argparse.Namespace) -> dict:
     scores = np.fromfile(arguments.folder / "scores", np.float32)
     labels = np.fromfile(arguments.folder / "labels", bool)
     compute = MEASURED[arguments.child](scores, labels)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     metrics = compute()
-    return {"seconds": time.perf_counter() - start, "peak_gib": peak_gib(), **metrics}
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_gib": peak_gib(), **metrics}
 
 
 def stream(arguments: argparse.Namespace) -> dict:
@@ -192,7 +193,7 @@ def peak_gib() -> float:
 
 def summary(found: list[dict]) -> dict:
     """Medians of seconds and memory, and the figures, which are the same in every round."""
-    medians = {key: statistics.median(item[key] for item in found) for key in ("seconds", "peak_gib")}
+    medians = {key: statistics.median(item[key] for item in found) for key in ("seconds", "cpu_seconds", "peak_gib")}
     spread = {
         "least_seconds": min(item["seconds"] for item in found),
         "most_seconds": max(item["seconds"] for item in found),
@@ -205,11 +206,13 @@ def print_table(results: dict[str, dict], arguments: argparse.Namespace) -> None
     print(
         f"{arguments.rows:,} float32 scores, about {arguments.base_rate:.1%} positives, medians of {arguments.rounds} rounds"
     )
-    print(f"{'method':<14} {'seconds':>8} {'least':>7} {'most':>7} {'peak GiB':>9}  {'AUC':<16} difference")
+    print(
+        f"{'method':<14} {'seconds':>8} {'least':>7} {'most':>7} {'CPU s':>7} {'peak GiB':>9}  {'AUC':<16} difference"
+    )
     for name, item in results.items():
         print(
             f"{name:<14} {item['seconds']:>8.2f} {item['least_seconds']:>7.2f} {item['most_seconds']:>7.2f}"
-            f" {item['peak_gib']:>9.2f}  {item['auc']:<16.13f} {item['auc'] - exact:+.1e}"
+            f" {item['cpu_seconds']:>7.2f} {item['peak_gib']:>9.2f}  {item['auc']:<16.13f} {item['auc'] - exact:+.1e}"
         )
     ours = results["shardline"]
     print(
