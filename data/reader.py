@@ -22,6 +22,9 @@ from data.schema import Schema
 from data.shares import check_one_step, eval_share, even_batch_size, train_batch_size
 from data.stored_split import PREPARE_AGAIN, Piece, StoredSplit
 
+EVAL_WINDOW_ROWS = 16_384
+"""Rows of a rank that evaluation decodes at a time: nothing is shuffled, so a few batches ahead are enough."""
+
 
 class TrainReader:
     """This rank's batches of B / R rows, from global step `start_step` on; iterating again starts there again.
@@ -141,7 +144,7 @@ class EvalReader:
         return batches_of(Prefetched(self._windows(), self._prefetch, Window.discard), first=0)
 
     def _windows(self) -> Iterator["Window"]:
-        steps_per_window = max(1, DEFAULT_WINDOW_ROWS // self._batch_size)
+        steps_per_window = max(1, EVAL_WINDOW_ROWS // self._batch_size)
         with closing(RowPool(self._stored)) as pool:
             for first_step in range(0, self.num_steps, steps_per_window):
                 yield self._window(pool, first_step, min(steps_per_window, self.num_steps - first_step))
