@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_ROWS = 1 << 18  # a block and everything computed from it stays near the caches
+BLOCK_ROWS = 1 << 16  # a block and everything computed from it stays near the caches
 BINS_PER_PASS = 1 << 16
 
 RowsBelow = Callable[[NDArray], NDArray]
