@@ -57,10 +57,15 @@ def test_a_run_leaves_settings_plan_log_scores_metrics_and_report(train: Train, 
     assert any("eval/auc" in row for row in rows)
 
 
-def test_training_learns_the_planted_signal(train: Train):
-    # 13 epochs over 3,200 rows with tables of a few rows: far above chance (AUC 0.5), if below the best possible.
-    metrics = metrics_of(train("--training.num_epochs=4"))
-    assert 0.6 < metrics["test/auc"] < metrics["data/best_auc"] + 0.02
+def test_training_learns_the_planted_signal(tmp_path: Path):
+    # One pass over 24,000 rows reaches 0.738 of a possible 0.803 here; 3,000 test rows have a standard error of 0.01.
+    raw, data = f"--output={tmp_path / 'rows.tsv'}", tmp_path / "rows"
+    assert main(["generate", "criteo-like", "--num_rows=30000", raw, "--cardinality_scale=0.001"]) == 0
+    assert main(["prepare", f"--source={tmp_path / 'rows.tsv'}", f"--output={data}", "--show_progress=false"]) == 0
+    settings = ["--model.embedding_init_scale=0.01", "--optimizer.sparse.lr=0.05"]
+    assert main(["train", *tiny_settings(data, tmp_path, "run"), *settings]) == 0
+    metrics = metrics_of(tmp_path / "run")
+    assert 0.68 < metrics["test/auc"] < metrics["data/best_auc"] + 0.02
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(train: Train):
