@@ -44,7 +44,7 @@ def test_help_and_typos_import_neither_torch_nor_polars():
         ("train --model.over_arch=[8,2]", ["model.over_arch ends in 2", "[8, 2, 1]"]),
         ("train --training.stop_at_auc=0.8", ["training.eval_every_steps"]),
         ("train --data.path=nowhere", ["nowhere does not exist", "prepare"]),
-        ("evaluate nowhere", ["nowhere does not exist"]),
+        ("evaluate nowhere", ["nowhere is not a checkpoint"]),
         ("prepare --source=nowhere", ["nowhere does not exist"]),
     ],
 )

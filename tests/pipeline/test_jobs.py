@@ -87,9 +87,9 @@ def test_a_run_never_touches_an_earlier_one_of_its_name(train: Train):
 
 
 def test_training_stops_at_the_target_auc(train: Train):
-    run = train("--training.num_epochs=50 --training.eval_every_steps=5 --training.stop_at_auc=0.55")
+    run = train("--training.num_epochs=50 --training.eval_every_steps=5 --training.stop_at_auc=0.51")
     assert metrics_of(run)["train/steps"] < 50 * 13
-    assert metrics_of(run)["val/auc"] >= 0.55
+    assert metrics_of(run)["val/auc"] >= 0.51
 
 
 def test_random_data_train_without_a_file_and_say_that_half_is_right(
