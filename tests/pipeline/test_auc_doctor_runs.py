@@ -133,7 +133,7 @@ def test_labels_changed_after_training_are_named(healthy, tmp_path):
     data, run = healthy
     inverted = with_test_labels(data, tmp_path / "inverted", lambda labels: 1 - labels)
     assert evaluated(run, f"--data_path={inverted}") == ["inverted labels"]
-    other = with_test_labels(data, tmp_path / "other", lambda labels: np.random.default_rng(4).permutation(labels))
+    other = with_test_labels(data, tmp_path / "other", lambda labels: np.random.default_rng(5).permutation(labels))
     assert evaluated(run, f"--data_path={other}") == ["labels of another file"]
 
 
