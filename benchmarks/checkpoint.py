@@ -27,9 +27,9 @@ from pipeline.checkpointing.tensors import training_state
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
 from pipeline.ranks import Ranks, joined_ranks
-from sharding_plans.apply import shard
-from sharding_plans.planner import live_topology, make_plan
-from sharding_plans.sharders import EveryTypeSharder
+from sharding_plans.applying.apply import shard
+from sharding_plans.planning.planner import live_topology, make_plan
+from sharding_plans.planning.sharders import EveryTypeSharder
 
 ROWS, DIM, NUM_SAVES = 250_000, 64, 3
 MB = 1_000_000

@@ -9,16 +9,16 @@ from pipeline.config import TrainConfig
 from pipeline.optimizers import attach_sparse_optimizer
 from pipeline.ranks import Ranks
 from pipeline.sources import Source, local_batch_size
-from sharding_plans.apply import table_configs
+from sharding_plans.applying.apply import table_configs
 from sharding_plans.config import PlanConfig
-from sharding_plans.constraints import MemoryReservation, build_constraints
-from sharding_plans.plan_conversion import live_plan_file
-from sharding_plans.plan_file import load, save
-from sharding_plans.plan_fits import check_fits
-from sharding_plans.planner import Planned, live_topology, make_plan
-from sharding_plans.planning import planned_from
-from sharding_plans.sharders import EveryTypeSharder
-from sharding_plans.tables import describe_tables
+from sharding_plans.files.plan_conversion import live_plan_file
+from sharding_plans.files.plan_file import load, save
+from sharding_plans.files.plan_fits import check_fits
+from sharding_plans.files.scored_plans import planned_from
+from sharding_plans.planning.constraints import MemoryReservation, build_constraints
+from sharding_plans.planning.planner import Planned, live_topology, make_plan
+from sharding_plans.planning.sharders import EveryTypeSharder
+from sharding_plans.tables.from_model import describe_tables
 
 
 def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from data.errors import ShardlineError
-from sharding_plans.apply import local_pieces
+from sharding_plans.applying.apply import local_pieces
 
 _SHOWN = 8
 

@@ -18,7 +18,7 @@ from pipeline.schedules import Schedule, build_schedule
 from pipeline.settings import fingerprint, to_plain
 from pipeline.sources import Source
 from pipeline.standing import Standing
-from sharding_plans.apply import plan_fingerprint, shard
+from sharding_plans.applying.apply import plan_fingerprint, shard
 
 
 @dataclass(frozen=True, kw_only=True)

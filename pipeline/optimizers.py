@@ -13,8 +13,8 @@ from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.table_optimizer import TableOptimizer
-from sharding_plans.apply import table_configs, trained_parameters
-from sharding_plans.guards import check_fused_optimizer
+from sharding_plans.applying.apply import table_configs, trained_parameters
+from sharding_plans.guards.guards import check_fused_optimizer
 
 _FUSED = {
     "sgd": torch.optim.SGD,

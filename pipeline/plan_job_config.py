@@ -84,7 +84,7 @@ class ComparePlansConfig(TrainConfig):
 
     def strategy_names(self) -> tuple[str, ...]:
         """The strategies to compare, `all` spelt out."""
-        from sharding_plans.strategy_catalog import STRATEGIES
+        from sharding_plans.strategies.strategy_catalog import STRATEGIES
 
         return tuple(STRATEGIES) if self.strategies == "all" else names(self.strategies)
 

@@ -6,16 +6,16 @@ from pipeline.assembly import assemble
 from pipeline.config import TrainConfig
 from pipeline.plan_job_config import RESERVED_FRACTION, ComparePlansConfig, PlanJobConfig, names
 from pipeline.sources import open_source
-from sharding_plans.compare import FitQuestion, PlannedCase
+from sharding_plans.comparing.compare import FitQuestion, PlannedCase
 from sharding_plans.config import PlanConfig
-from sharding_plans.hardware import HardwareProfile, profile_names, shipped_profile
-from sharding_plans.plan_file import load
-from sharding_plans.profiles import load_profile
-from sharding_plans.request import PlanRequest
-from sharding_plans.strategies import Strategy, TableRule
-from sharding_plans.strategy_files import load_strategy
-from sharding_plans.table_specs import ModelTables
-from sharding_plans.tables import describe_tables
+from sharding_plans.files.plan_file import load
+from sharding_plans.machines.hardware import HardwareProfile, profile_names, shipped_profile
+from sharding_plans.machines.profiles import load_profile
+from sharding_plans.planning.request import PlanRequest
+from sharding_plans.strategies.strategies import Strategy, TableRule
+from sharding_plans.strategies.strategy_files import load_strategy
+from sharding_plans.tables.from_model import describe_tables
+from sharding_plans.tables.table_specs import ModelTables
 from sharding_plans.types import SHARDING_TYPES
 
 Clusters = list[tuple[int, HardwareProfile]]

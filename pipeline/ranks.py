@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from pipeline.device import backend_of, choose_device
 from pipeline.launch import is_rank
-from sharding_plans.agreement import fail_together
+from sharding_plans.applying.agreement import fail_together
 
 T = TypeVar("T")
 GROUP_TIMEOUT_S = 600.0

@@ -14,9 +14,9 @@ from pipeline.settings import fingerprint, save_yaml, to_plain
 from pipeline.sources import Source
 from pipeline.step_log import keep_log_up_to, read_log
 from pipeline.trainer import Outcome
-from sharding_plans.apply import plan_fingerprint
-from sharding_plans.plan_table import plan_table
-from sharding_plans.planner import Planned
+from sharding_plans.applying.apply import plan_fingerprint
+from sharding_plans.files.plan_table import plan_table
+from sharding_plans.planning.planner import Planned
 
 
 def start_run(config: TrainConfig, planned: Planned, first_step: int = 0) -> RunDirectory:

@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torchrec.distributed import DistributedModelParallel
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from sharding_plans.apply import local_pieces
-from sharding_plans.initial_weights import uniform_shard
+from sharding_plans.applying.apply import local_pieces
+from sharding_plans.applying.initial_weights import uniform_shard
 
 _CHUNK_ROWS = 1 << 14
 
@@ -19,7 +19,7 @@ def updated_tables(
 ) -> dict[str, bool]:
     """For each table whether any weight on any rank differs from its initial value; a collective, equal on every rank.
 
-    `configs`: parameter names and configs of the tables (`sharding_plans.apply.table_configs` of the module before it was
+    `configs`: parameter names and configs of the tables (`table_configs` in `sharding_plans.applying.apply`, of the module before it was
     sharded); `seed`: the one that `shard` was given. Reads a table only up to its first change.
     """
     weights = model.state_dict()

@@ -68,7 +68,7 @@ def load_training_state(path: Path, model: DistributedModelParallel, optimizer: 
     """Read weights and optimizer states into a model and optimizer made by `build_optimizer`; a collective.
 
     Under any plan and any number of ranks. Row-wise Adagrad keeps one accumulator per row and is never planned by columns
-    (`sharding_plans.guards`), so its state never needs converting.
+    (`sharding_plans.guards.guards`), so its state never needs converting.
     """
     state = training_state(model, optimizer)
     _load(path, state)

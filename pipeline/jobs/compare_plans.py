@@ -12,9 +12,9 @@ from pipeline.reports.plan_comparison import comparison_report
 from pipeline.reports.plan_comparison_words import verdict
 from pipeline.reports.writing import write_report
 from pipeline.settings import fingerprint, to_plain
-from sharding_plans.compare import compare
-from sharding_plans.comparison import Case, Comparison, Failure
-from sharding_plans.plan_file import save
+from sharding_plans.comparing.compare import compare
+from sharding_plans.comparing.comparison import Case, Comparison, Failure
+from sharding_plans.files.plan_file import save
 
 
 def run(config: ComparePlansConfig) -> int:

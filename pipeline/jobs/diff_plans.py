@@ -3,10 +3,10 @@
 import json
 
 from pipeline.plan_job_config import DiffPlansConfig, names
-from sharding_plans.diff import diff_plans
-from sharding_plans.diff_text import diff_text, diff_values
-from sharding_plans.gates import judge, parse_gate
-from sharding_plans.plan_file import load
+from sharding_plans.comparing.diff import diff_plans
+from sharding_plans.comparing.diff_text import diff_text, diff_values
+from sharding_plans.comparing.gates import judge, parse_gate
+from sharding_plans.files.plan_file import load
 
 SAME, DIFFERENT = 0, 1
 

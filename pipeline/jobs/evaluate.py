@@ -20,7 +20,7 @@ from pipeline.results import Results, judge
 from pipeline.run_directory import RunDirectory
 from pipeline.settings import from_plain
 from pipeline.sources import Source, eval_batch_size, open_source
-from sharding_plans.apply import shard, table_configs
+from sharding_plans.applying.apply import shard, table_configs
 
 
 def run(config: EvaluateConfig) -> int:

@@ -7,15 +7,15 @@ from tqdm import tqdm
 from data.errors import PlanError
 from pipeline.plan_job_config import PlanJobConfig
 from pipeline.plan_requests import plan_request
-from sharding_plans.explain import ExplainedPlanError, explain
+from sharding_plans.explaining.explain import ExplainedPlanError, explain
+from sharding_plans.files.layout import PlanFile
+from sharding_plans.files.plan_file import load, save
+from sharding_plans.files.plan_text import plan_text
+from sharding_plans.files.scored_plans import make_plan_file, score
 from sharding_plans.infeasible import InfeasiblePlan
-from sharding_plans.layout import PlanFile
-from sharding_plans.plan_file import load, save
-from sharding_plans.plan_text import plan_text
-from sharding_plans.planning import make_plan_file, score
-from sharding_plans.profiles import load_profile
-from sharding_plans.request import PlanRequest
-from sharding_plans.strategy_constraints import proposal_limit
+from sharding_plans.machines.profiles import load_profile
+from sharding_plans.planning.request import PlanRequest
+from sharding_plans.strategies.strategy_constraints import proposal_limit
 
 
 def run(config: PlanJobConfig) -> int:

@@ -24,8 +24,8 @@ from pipeline.standing import Standing
 from pipeline.step_log import SilentLog, StepLog
 from pipeline.trainer import Hooks, Outcome, Trainer, last_step
 from pipeline.votes import noticing_sigterm
-from sharding_plans.agreement import check_equal_batches
-from sharding_plans.apply import table_configs
+from sharding_plans.applying.agreement import check_equal_batches
+from sharding_plans.applying.apply import table_configs
 
 JUDGED_SPLITS = ("val", "test")
 

@@ -15,8 +15,8 @@ from pipeline.reports.plan_comparison_tables import (
 )
 from pipeline.reports.plan_comparison_words import failures_in_words, millions, verdict
 from pipeline.reports.provenance import environment_facts
-from sharding_plans.comparison import Case, Comparison
-from sharding_plans.layout import PlanFile, TablePlan
+from sharding_plans.comparing.comparison import Case, Comparison
+from sharding_plans.files.layout import PlanFile, TablePlan
 
 GIB = 2**30
 

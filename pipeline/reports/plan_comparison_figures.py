@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from pipeline.reports.document import Figure
 from pipeline.reports.figures import INK, PALETTE, figure_svg, legend_above, new_figure, style
 from pipeline.reports.plan_comparison_tables import PARTS
-from sharding_plans.comparison import Case, Comparison
+from sharding_plans.comparing.comparison import Case, Comparison
 
 MOST_BARS = 16
 SLOWEST_DRAWN = 8.0

@@ -2,8 +2,8 @@
 
 from pipeline.reports.document import Column, Table, Value
 from pipeline.reports.plan_comparison_words import placed_as, table_gaps
-from sharding_plans.comparison import Case, Comparison
-from sharding_plans.layout import PlanFile
+from sharding_plans.comparing.comparison import Case, Comparison
+from sharding_plans.files.layout import PlanFile
 
 MIB = 2**20
 MOST_DIFFERENCES = 30

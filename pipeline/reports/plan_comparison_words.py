@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharding_plans.comparison import TIE, Case, Comparison, Failure
-from sharding_plans.layout import PlanFile, TablePlan
+from sharding_plans.comparing.comparison import TIE, Case, Comparison, Failure
+from sharding_plans.files.layout import PlanFile, TablePlan
 
 _PARTS = {
     "forward_ms": "the lookup",

@@ -15,7 +15,7 @@ from pipeline.checkpointing.tensors import load_training_state, training_state
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.optimizers import ShardedOptimizer
 from pipeline.ranks import Ranks
-from sharding_plans.apply import local_pieces
+from sharding_plans.applying.apply import local_pieces
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
 from tests.pipeline.test_optimizers import sharded_dlrm, train
 

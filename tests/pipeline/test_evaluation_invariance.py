@@ -17,7 +17,7 @@ from pipeline.evaluation import evaluate
 from pipeline.ranks import Ranks
 from pipeline.settings import from_plain
 from pipeline.sources import open_source
-from sharding_plans.apply import shard
+from sharding_plans.applying.apply import shard
 from tests.pipeline.job_runs import tiny_settings
 
 PLANS = ("table_wise", "row_wise", "column_wise")

@@ -14,7 +14,7 @@ from models.build import build_ranker
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
 from pipeline.table_optimizer import TableOptimizer
-from sharding_plans.apply import shard
+from sharding_plans.applying.apply import shard
 from tests.sharding_plans.test_guards import plan_for
 from tests.sharding_plans.twin_training import MODEL, NUM_STEPS, SCHEMA, SEED, slice_of_step
 

@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.cli import main
 from pipeline.plan_job_config import ComparePlansConfig, names
-from sharding_plans.plan_file import load
+from sharding_plans.files.plan_file import load
 
 SETTINGS = {
     "data": {"source": "random", "random": {"table_sizes": [50, 4000, 90_000], "num_lookups": [1, 3, 2]}},

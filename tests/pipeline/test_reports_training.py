@@ -177,8 +177,8 @@ def test_placements_follow_the_planner():
     from torchrec.modules.embedding_configs import EmbeddingBagConfig
     from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
-    from sharding_plans.planner import make_plan
-    from sharding_plans.sharders import EveryTypeSharder
+    from sharding_plans.planning.planner import make_plan
+    from sharding_plans.planning.sharders import EveryTypeSharder
 
     tables = [
         EmbeddingBagConfig(name=name, num_embeddings=rows, embedding_dim=16, feature_names=[name])

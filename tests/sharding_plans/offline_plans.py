@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sharding_plans.hardware import HardwareProfile, shipped_profile
-from sharding_plans.request import PlanRequest
-from sharding_plans.strategies import Strategy
-from sharding_plans.strategy_catalog import STRATEGIES
-from sharding_plans.table_specs import ModelTables, TableSpec
+from sharding_plans.machines.hardware import HardwareProfile, shipped_profile
+from sharding_plans.planning.request import PlanRequest
+from sharding_plans.strategies.strategies import Strategy
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
+from sharding_plans.tables.table_specs import ModelTables, TableSpec
 
 A100 = shipped_profile("a100_sxm_40gb")
 CPU = shipped_profile("cpu_host")

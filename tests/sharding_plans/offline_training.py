@@ -5,11 +5,11 @@ from torch import Tensor
 
 from models.build import build_ranker
 from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
-from sharding_plans.apply import shard
-from sharding_plans.plan_conversion import to_sharding_plan
-from sharding_plans.plan_file import load
-from sharding_plans.plan_fits import check_fits
-from sharding_plans.topology import launched_ranks_per_host
+from sharding_plans.applying.apply import shard
+from sharding_plans.files.plan_conversion import to_sharding_plan
+from sharding_plans.files.plan_file import load
+from sharding_plans.files.plan_fits import check_fits
+from sharding_plans.machines.topology import launched_ranks_per_host
 from tests.sharding_plans.twin_training import DENSE, GLOBAL_BATCH, MODEL, NUM_STEPS, SCHEMA, SEED, Case, slice_of_step
 
 

@@ -10,13 +10,13 @@ import pytest
 from pipeline.reports.plan_comparison import comparison_report, results
 from pipeline.reports.plan_comparison_words import table_gaps, verdict
 from pipeline.reports.writing import write_report
-from sharding_plans.compare import FitQuestion, PlannedCase, compare
-from sharding_plans.comparison import Case, Comparison
-from sharding_plans.layout import Cost, PlanFile, ShardPlan, TablePlan
-from sharding_plans.plan_file import save
-from sharding_plans.planning import make_plan_file
-from sharding_plans.smallest_fit import smallest_fit
-from sharding_plans.strategies import Strategy
+from sharding_plans.comparing.compare import FitQuestion, PlannedCase, compare
+from sharding_plans.comparing.comparison import Case, Comparison
+from sharding_plans.comparing.smallest_fit import smallest_fit
+from sharding_plans.files.layout import Cost, PlanFile, ShardPlan, TablePlan
+from sharding_plans.files.plan_file import save
+from sharding_plans.files.scored_plans import make_plan_file
+from sharding_plans.strategies.strategies import Strategy
 from tests.sharding_plans.offline_plans import A100, SMALL, hosts, model, request, table
 
 BIG = model(("big", 1_000_000, 16), ("mid", 200_000, 16), ("few", 100, 16))

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from data.errors import PlanError
-from sharding_plans.diff import diff_plans, missing_bytes
-from sharding_plans.diff_text import diff_text, diff_values
-from sharding_plans.gates import METRICS, judge, parse_gate
-from sharding_plans.layout import Cost, PlanFile, ShardPlan, TablePlan
-from sharding_plans.planning import make_plan_file
-from sharding_plans.strategy_catalog import STRATEGIES
+from sharding_plans.comparing.diff import diff_plans, missing_bytes
+from sharding_plans.comparing.diff_text import diff_text, diff_values
+from sharding_plans.comparing.gates import METRICS, judge, parse_gate
+from sharding_plans.files.layout import Cost, PlanFile, ShardPlan, TablePlan
+from sharding_plans.files.scored_plans import make_plan_file
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
 from tests.sharding_plans.offline_plans import hosts, request, table
 
 # 100 rows x 8 columns of fp32 with Adagrad: 8 bytes a weight, weights and state together.

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from sharding_plans.explain import Explanation, explain
-from sharding_plans.hardware import shipped_profile
+from sharding_plans.explaining.explain import Explanation, explain
+from sharding_plans.files.scored_plans import make_plan_file
 from sharding_plans.infeasible import InfeasiblePlan
-from sharding_plans.planning import make_plan_file
-from sharding_plans.request import PlanRequest
-from sharding_plans.strategies import Strategy, TableRule
-from sharding_plans.strategy_catalog import STRATEGIES
+from sharding_plans.machines.hardware import shipped_profile
+from sharding_plans.planning.request import PlanRequest
+from sharding_plans.strategies.strategies import Strategy, TableRule
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
 from tests.sharding_plans.offline_plans import CPU, hosts, model, request
 
 # In MiB of weights at 16 columns of fp32: 100,000 rows are 6.1, a million 61; Adagrad doubles them.

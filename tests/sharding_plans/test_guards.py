@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import pytest
+from tests.sharding_plans.files.scored_plans import tables
 from torch import nn
 from torchrec.distributed.types import ShardingPlan
 
@@ -12,11 +13,10 @@ from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.optimizers import attach_sparse_optimizer
 from sharding_plans.config import PlanConfig, TableConstraint
-from sharding_plans.constraints import build_constraints
-from sharding_plans.guards import check_fused_optimizer, check_plan
-from sharding_plans.planner import live_topology, make_plan
-from sharding_plans.sharders import EveryTypeSharder
-from tests.sharding_plans.planning import tables
+from sharding_plans.guards.guards import check_fused_optimizer, check_plan
+from sharding_plans.planning.constraints import build_constraints
+from sharding_plans.planning.planner import live_topology, make_plan
+from sharding_plans.planning.sharders import EveryTypeSharder
 
 
 def plan_for(module: nn.Module, *types: str, num_ranks: int = 4, ranks_per_host: int = 2) -> ShardingPlan:

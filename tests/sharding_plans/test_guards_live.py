@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from tests.sharding_plans.files.scored_plans import tables
 from torch import Tensor, nn
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
@@ -21,9 +22,8 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
-from sharding_plans.agreement import check_equal_batches, fail_together
-from sharding_plans.apply import initialise_unsharded, local_pieces, shard, trained_parameters
-from tests.sharding_plans.planning import tables
+from sharding_plans.applying.agreement import check_equal_batches, fail_together
+from sharding_plans.applying.apply import initialise_unsharded, local_pieces, shard, trained_parameters
 from tests.sharding_plans.test_guards import plan_for
 
 CPU = torch.device("cpu")
@@ -48,8 +48,8 @@ def unguarded(
     module: nn.Module, plan: Any, sharder: EmbeddingBagCollectionSharder | None = None
 ) -> DistributedModelParallel:
     """Sharded by TorchRec alone, with the weights that `shard` would give."""
-    from sharding_plans.apply import _initialise, table_configs
-    from sharding_plans.sharders import EveryTypeSharder
+    from sharding_plans.applying.apply import _initialise, table_configs
+    from sharding_plans.planning.sharders import EveryTypeSharder
 
     configs = dict(table_configs(module))
     sharders: Any = [sharder or EveryTypeSharder()]

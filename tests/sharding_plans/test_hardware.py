@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from data.errors import PlanError
-from sharding_plans.hardware import profile_from_dict, profile_names, profile_to_dict, shipped_profile
-from sharding_plans.profile_topology import ranks_per_host, topology_of, usable_rank_counts
-from sharding_plans.profiles import load_profile
+from sharding_plans.machines.hardware import profile_from_dict, profile_names, profile_to_dict, shipped_profile
+from sharding_plans.machines.profile_topology import ranks_per_host, topology_of, usable_rank_counts
+from sharding_plans.machines.profiles import load_profile
 from tests.sharding_plans.offline_plans import A100, CPU, hosts
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sharding_plans.initial_weights import BLOCK_ROWS, uniform_shard, uniform_table
+from sharding_plans.applying.initial_weights import BLOCK_ROWS, uniform_shard, uniform_table
 
 
 def test_weights_of_a_seed_are_these_for_ever() -> None:

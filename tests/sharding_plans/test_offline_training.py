@@ -10,11 +10,11 @@ import torch
 
 from models.build import build_ranker
 from pipeline.optimizers import attach_sparse_optimizer
-from sharding_plans.plan_file import save
-from sharding_plans.planning import make_plan_file
-from sharding_plans.request import PlanRequest
-from sharding_plans.strategies import Strategy
-from sharding_plans.tables import describe_tables
+from sharding_plans.files.plan_file import save
+from sharding_plans.files.scored_plans import make_plan_file
+from sharding_plans.planning.request import PlanRequest
+from sharding_plans.strategies.strategies import Strategy
+from sharding_plans.tables.from_model import describe_tables
 from sharding_plans.types import SHARDING_TYPES
 from tests.sharding_plans.offline_plans import CPU
 from tests.sharding_plans.offline_training import train_by_files

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from data.errors import PlanError
-from sharding_plans.layout import PlanFile
-from sharding_plans.offline import plan_offline
-from sharding_plans.plan_conversion import live_plan_file, plan_file_of, to_sharding_plan
-from sharding_plans.plan_file import from_text, load, save, to_text
-from sharding_plans.plan_fits import check_fits
-from sharding_plans.planning import make_plan_file, score
-from sharding_plans.tables import build_tables_module
+from sharding_plans.files.layout import PlanFile
+from sharding_plans.files.plan_conversion import live_plan_file, plan_file_of, to_sharding_plan
+from sharding_plans.files.plan_file import from_text, load, save, to_text
+from sharding_plans.files.plan_fits import check_fits
+from sharding_plans.files.scored_plans import make_plan_file, score
+from sharding_plans.planning.offline import plan_offline
+from sharding_plans.tables.from_model import build_tables_module
 from tests.sharding_plans.offline_plans import SMALL, model, request, table
 
 

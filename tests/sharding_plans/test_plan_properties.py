@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from sharding_plans.diff import diff_plans
+from sharding_plans.comparing.diff import diff_plans
+from sharding_plans.files.layout import PlanFile, TablePlan, total
+from sharding_plans.files.plan_file import from_text, to_text
+from sharding_plans.files.scored_plans import make_plan_file, score
 from sharding_plans.infeasible import InfeasiblePlan
-from sharding_plans.layout import PlanFile, TablePlan, total
-from sharding_plans.plan_file import from_text, to_text
-from sharding_plans.planning import make_plan_file, score
-from sharding_plans.request import PlanRequest
-from sharding_plans.strategy_catalog import STRATEGIES
-from sharding_plans.table_specs import ModelTables, TableSpec
+from sharding_plans.planning.request import PlanRequest
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
+from sharding_plans.tables.table_specs import ModelTables, TableSpec
 from tests.sharding_plans.offline_plans import hosts
 
 QUICK = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

@@ -2,15 +2,15 @@ import re
 from typing import Any
 
 import pytest
+from tests.sharding_plans.files.scored_plans import tables
 from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
 
 from data.errors import ConfigError, PlanError
 from sharding_plans.config import PlanConfig, TableConstraint
-from sharding_plans.constraints import MemoryReservation, build_constraints
-from sharding_plans.planner import Planned, SortedEnumerator, live_topology, make_plan
-from sharding_plans.sharders import EveryTypeSharder
+from sharding_plans.planning.constraints import MemoryReservation, build_constraints
+from sharding_plans.planning.planner import Planned, SortedEnumerator, live_topology, make_plan
+from sharding_plans.planning.sharders import EveryTypeSharder
 from sharding_plans.types import SHARDING_TYPES
-from tests.sharding_plans.planning import tables
 
 MODULE = tables(("C1", 1000, 16), ("C2", 1000, 16), ("D1", 1000, 16))
 

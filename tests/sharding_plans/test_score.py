@@ -7,15 +7,15 @@ from torchrec.distributed.planner.enumerators import EmbeddingEnumerator
 from torchrec.distributed.planner.perf_models import NoopPerfModel
 
 from data.errors import PlanError
-from sharding_plans.layout import PlanFile
-from sharding_plans.offline import plan_offline
-from sharding_plans.plan_conversion import plan_file_of
-from sharding_plans.planner import SortedEnumerator
-from sharding_plans.planning import make_plan_file, score
-from sharding_plans.profile_topology import topology_of
-from sharding_plans.sharders import EveryTypeSharder
-from sharding_plans.strategy_catalog import STRATEGIES
-from sharding_plans.tables import build_tables_module
+from sharding_plans.files.layout import PlanFile
+from sharding_plans.files.plan_conversion import plan_file_of
+from sharding_plans.files.scored_plans import make_plan_file, score
+from sharding_plans.machines.profile_topology import topology_of
+from sharding_plans.planning.offline import plan_offline
+from sharding_plans.planning.planner import SortedEnumerator
+from sharding_plans.planning.sharders import EveryTypeSharder
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
+from sharding_plans.tables.from_model import build_tables_module
 from tests.sharding_plans.offline_plans import A100, CPU, SMALL, request
 
 
@@ -91,7 +91,7 @@ def test_estimates_shared_by_equal_shards_are_those_of_torchrec(hardware):
 
 def make_options(enumerator, topology, module):
     """All options in a fixed order; with our estimators where the enumerator is ours, as `make_plan` gives it."""
-    from sharding_plans.estimators import default_estimators
+    from sharding_plans.planning.estimators import default_estimators
 
     estimators = {"estimator": default_estimators(topology)} if enumerator is SortedEnumerator else {}
     options = enumerator(topology=topology, batch_size=16, **estimators).enumerate(module, [EveryTypeSharder()])

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from data.errors import PlanError
+from sharding_plans.files.scored_plans import make_plan_file
 from sharding_plans.infeasible import InfeasiblePlan
-from sharding_plans.offline import plan_offline
-from sharding_plans.planning import make_plan_file
-from sharding_plans.strategies import Strategy, TableRule
-from sharding_plans.strategy_catalog import STRATEGIES
-from sharding_plans.strategy_constraints import proposal_limit, table_constraints
-from sharding_plans.strategy_files import load_strategy, strategy_from_dict, strategy_to_dict
+from sharding_plans.planning.offline import plan_offline
+from sharding_plans.strategies.strategies import Strategy, TableRule
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
+from sharding_plans.strategies.strategy_constraints import proposal_limit, table_constraints
+from sharding_plans.strategies.strategy_files import load_strategy, strategy_from_dict, strategy_to_dict
 from tests.sharding_plans.offline_plans import CPU, SMALL, hosts, model, request
 
 ONE_TYPE = ("table_wise", "column_wise", "row_wise", "table_row_wise", "table_column_wise")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.build import build_ranker
-from sharding_plans.apply import initialise_unsharded
+from sharding_plans.applying.apply import initialise_unsharded
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
 from tests.sharding_plans.twin_training import MODEL, SCHEMA, SEED, Case, Trained, train_cases, train_unsharded
 

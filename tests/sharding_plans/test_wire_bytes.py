@@ -2,9 +2,9 @@
 
 import pytest
 
-from sharding_plans.layout import PlanFile, ShardPlan, TablePlan
-from sharding_plans.strategy_catalog import STRATEGIES
-from sharding_plans.wire_bytes import sent_bytes_by_rank
+from sharding_plans.files.layout import PlanFile, ShardPlan, TablePlan
+from sharding_plans.files.wire_bytes import sent_bytes_by_rank
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
 from tests.sharding_plans.offline_plans import hosts, table
 
 IDS = 10 * 2 * 8

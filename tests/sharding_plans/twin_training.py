@@ -12,12 +12,12 @@ from models.build import build_ranker
 from models.config import ModelConfig
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
-from sharding_plans.apply import initialise_unsharded, local_pieces, shard
+from sharding_plans.applying.apply import initialise_unsharded, local_pieces, shard
 from sharding_plans.config import PlanConfig, TableConstraint
-from sharding_plans.constraints import build_constraints
-from sharding_plans.planner import live_topology, make_plan
-from sharding_plans.sharders import EveryTypeSharder
-from sharding_plans.topology import launched_ranks_per_host
+from sharding_plans.machines.topology import launched_ranks_per_host
+from sharding_plans.planning.constraints import build_constraints
+from sharding_plans.planning.planner import live_topology, make_plan
+from sharding_plans.planning.sharders import EveryTypeSharder
 
 ROWS = {"t0": 3, "t1": 40, "t2": 100, "t3": 33}
 NUM_DENSE, GLOBAL_BATCH, NUM_STEPS, SEED = 5, 32, 10, 7

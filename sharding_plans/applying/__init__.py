@@ -1,0 +1,1 @@
+"""A plan brought to the live ranks."""

@@ -1,0 +1,1 @@
+"""Plans as files: layout, checks, conversion, tables to read."""

@@ -1,0 +1,1 @@
+"""From a model, a machine and a strategy to a plan, by TorchRec's planner."""

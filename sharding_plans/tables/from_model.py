@@ -1,0 +1,127 @@
+"""From a model to its tables as plain data, and back to a module that TorchRec can plan for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torchrec.distributed.types import get_tensor_size_bytes
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, PoolingType
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.optim.fused import FusedOptimizer
+from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
+
+from data.errors import PlanError
+from sharding_plans.tables.table_specs import ModelTables, TableSpec
+
+OPTIMIZERS: dict[str, type[Any]] = {
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "adam": torch.optim.Adam,
+    "row_wise_adagrad": RowWiseAdagrad,
+}
+_DTYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16, "bf16": DataType.BF16, "int8": DataType.INT8}
+
+
+def describe_tables(module: nn.Module, pooling_factors: Mapping[str, float] | None = None) -> ModelTables:
+    """The tables of every EmbeddingBagCollection in the module; `pooling_factors` maps a feature to its mean ids per bag.
+
+    A feature without one is taken to have 1. Attach the fused optimizer first: its state is part of a table's memory. Raises
+    PlanError when two tables share a name.
+    """
+    found: list[TableSpec] = []
+    for path, child in module.named_modules():
+        if isinstance(child, EmbeddingBagCollection):
+            found += [_spec(path, child, config, pooling_factors or {}) for config in child.embedding_bag_configs()]
+    _refuse_twins(found)
+    return ModelTables(tables=tuple(found), dense_bytes=_dense_bytes(module))
+
+
+def build_tables_module(model: ModelTables) -> nn.Module:
+    """A module with the same tables at the same paths, on the meta device: all that the planner needs of the model."""
+    by_path: dict[str, list[TableSpec]] = {}
+    for table in model.tables:
+        by_path.setdefault(table.module, []).append(table)
+    root = nn.Module()
+    for path, tables in by_path.items():
+        collection = _collection(tables)
+        if path == "":
+            return collection
+        _attach(root, path.split("."), collection)
+    return root
+
+
+def _spec(
+    path: str, collection: EmbeddingBagCollection, config: EmbeddingBagConfig, pooling_factors: Mapping[str, float]
+) -> TableSpec:
+    weight = collection.embedding_bags[config.name].weight
+    classes = getattr(weight, "_optimizer_classes", None) or [None]
+    settings = getattr(weight, "_optimizer_kwargs", None) or [{}]
+    return TableSpec(
+        name=config.name,
+        module=path,
+        num_embeddings=config.num_embeddings,
+        embedding_dim=config.embedding_dim,
+        data_type=config.data_type.value.lower(),
+        pooling=config.pooling.value.lower(),
+        is_weighted=collection.is_weighted(),
+        features=tuple(config.feature_names),
+        pooling_factors=tuple(float(pooling_factors.get(name, 1.0)) for name in config.feature_names),
+        optimizer=_optimizer_name(classes[0]),
+        weight_decay=float(settings[0].get("weight_decay", 0.0)),
+    )
+
+
+def _optimizer_name(optimizer: type[Any] | None) -> str | None:
+    if optimizer is None:
+        return None
+    return "row_wise_adagrad" if optimizer is RowWiseAdagrad else optimizer.__name__.lower()
+
+
+def _optimizer_class(name: str) -> type[Any]:
+    """A class that TorchRec's storage estimate treats as it treats the named one: unknown ones count one value per weight."""
+    return OPTIMIZERS.get(name, FusedOptimizer)
+
+
+def _collection(tables: list[TableSpec]) -> EmbeddingBagCollection:
+    configs = [_config(table) for table in tables]
+    collection = EmbeddingBagCollection(configs, is_weighted=tables[0].is_weighted, device=torch.device("meta"))
+    for table in tables:
+        if table.optimizer is not None:
+            weight: Any = collection.embedding_bags[table.name].weight
+            weight._optimizer_classes = [_optimizer_class(table.optimizer)]
+            weight._optimizer_kwargs = [{"weight_decay": table.weight_decay}]
+    return collection
+
+
+def _config(table: TableSpec) -> EmbeddingBagConfig:
+    return EmbeddingBagConfig(
+        name=table.name,
+        num_embeddings=table.num_embeddings,
+        embedding_dim=table.embedding_dim,
+        feature_names=list(table.features),
+        data_type=_DTYPES[table.data_type],
+        pooling=PoolingType.MEAN if table.pooling == "mean" else PoolingType.SUM,
+    )
+
+
+def _attach(parent: nn.Module, path: list[str], child: nn.Module) -> None:
+    for name in path[:-1]:
+        if not hasattr(parent, name):
+            parent.add_module(name, nn.Module())
+        parent = getattr(parent, name)
+    parent.add_module(path[-1], child)
+
+
+def _refuse_twins(tables: list[TableSpec]) -> None:
+    names = [table.name for table in tables]
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise PlanError(
+            f"Two tables are named {twins[0]}: TorchRec's constraints go by name, so every table needs a name of its own."
+        )
+
+
+def _dense_bytes(module: nn.Module) -> int:
+    sharded = {id(p) for m in module.modules() if isinstance(m, EmbeddingBagCollection) for p in m.parameters()}
+    return sum(get_tensor_size_bytes(p) for p in module.parameters() if id(p) not in sharded)
