@@ -25,8 +25,8 @@ from pipeline.checkpointing.meta import CheckpointMeta
 from pipeline.checkpointing.saving import Saver
 from pipeline.checkpointing.tensors import training_state
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
-from pipeline.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
 from pipeline.ranks import Ranks, joined_ranks
+from pipeline.training.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.apply import shard
 from sharding_plans.planning.planner import live_topology, make_plan
 from sharding_plans.planning.sharders import EveryTypeSharder

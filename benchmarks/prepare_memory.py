@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from data.config import GenerateConfig, PrepareConfig
-from data.generator import generate
-from data.prepare import prepare
+from data.generating.generator import generate
+from data.preparing.prepare import prepare
 
 NUM_ROWS = (200_000, 2_000_000)
 # Two threads reach their peaks together or not, by chance: the highest peak of some runs counts, for few rows and for many.

@@ -13,7 +13,7 @@ import time
 import torch
 
 from data.config import RandomConfig
-from data.random_source import RandomReader
+from data.generating.random_source import RandomReader
 
 SHAPES = {
     "criteo": (RandomConfig(), 2048),

@@ -18,8 +18,8 @@ import torch
 
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
 from data.manifest import Manifest
-from data.parts import PartWriter
-from data.reader import TrainReader
+from data.preparing.parts import PartWriter
+from data.reading.reader import TrainReader
 from data.schema import Schema, SparseFeature
 
 TABLE_ROWS = 100_000

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from data.config import GenerateConfig, PrepareConfig
-from data.generator import generate
-from data.prepare import prepare
+from data.generating.generator import generate
+from data.preparing.prepare import prepare
 
 NUM_ROWS = (200_000, 2_000_000)
 ACCEPTED_GROWTH = 0.10

@@ -6,9 +6,9 @@ from data.schema import Schema
 from models.build import build_ranker
 from models.training_task import TrainingTask
 from pipeline.config import TrainConfig
-from pipeline.optimizers import attach_sparse_optimizer
 from pipeline.ranks import Ranks
 from pipeline.sources import Source, local_batch_size
+from pipeline.training.optimizers import attach_sparse_optimizer
 from sharding_plans.applying.apply import table_configs
 from sharding_plans.config import PlanConfig
 from sharding_plans.files.plan_conversion import live_plan_file

@@ -4,16 +4,16 @@ import sys
 from collections.abc import Mapping
 
 from pipeline.config import TrainConfig
+from pipeline.evaluating.results import Results
 from pipeline.reports.placement import placements
 from pipeline.reports.provenance import environment_facts
 from pipeline.reports.training import TrainingReport, share_of_the_way, training_report
 from pipeline.reports.writing import write_report
-from pipeline.results import Results
 from pipeline.run_directory import RunDirectory, new_run_directory, run_directory_of, write_json
 from pipeline.settings import fingerprint, save_yaml, to_plain
 from pipeline.sources import Source
-from pipeline.step_log import keep_log_up_to, read_log
-from pipeline.trainer import Outcome
+from pipeline.training.step_log import keep_log_up_to, read_log
+from pipeline.training.trainer import Outcome
 from sharding_plans.applying.apply import plan_fingerprint
 from sharding_plans.files.plan_table import plan_table
 from sharding_plans.planning.planner import Planned

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from data.batch import Batch
 from data.errors import ConfigError
+from data.generating.random_rows import random_schema
+from data.generating.random_source import RandomEvalReader, RandomReader
 from data.manifest import Manifest
-from data.random_rows import random_schema
-from data.random_source import RandomEvalReader, RandomReader
-from data.reader import EvalReader, TrainReader
+from data.reading.reader import EvalReader, TrainReader
+from data.reading.shares import ALIGNED_ROWS
 from data.schema import Schema
-from data.shares import ALIGNED_ROWS
 from models.dense_scaling import DenseScale
 from pipeline.config import DataConfig, TrainingConfig
 from pipeline.ranks import Ranks

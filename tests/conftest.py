@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 GROUP_TIMEOUT_SECONDS = 60
-PRELOADED = ["pytest", "pipeline.schedules", "sharding_plans.planning.planner", "models.build"]
+PRELOADED = ["pytest", "pipeline.training.schedules", "sharding_plans.planning.planner", "models.build"]
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ def updated_tables(
 ) -> dict[str, bool]:
     """For each table whether any weight on any rank differs from its initial value; a collective, equal on every rank.
 
-    `configs`: parameter names and configs of the tables (`table_configs` in `sharding_plans.applying.apply`, of the module before it was
-    sharded); `seed`: the one that `shard` was given. Reads a table only up to its first change.
+    `configs`: parameter names and configs of the tables before the module was sharded, by
+    `sharding_plans.applying.apply.table_configs`; `seed`: the one that `shard` was given. Reads a table only up to its first change.
     """
     weights = model.state_dict()
     changed = torch.tensor(

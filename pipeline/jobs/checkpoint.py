@@ -13,11 +13,11 @@ from pipeline.checkpointing.meta import CheckpointMeta, read_meta
 from pipeline.checkpointing.saving import Saver
 from pipeline.checkpointing.tensors import sizes
 from pipeline.config import TrainConfig
-from pipeline.learner import build_learner
 from pipeline.ranks import Ranks, joined_ranks
-from pipeline.resume import standing_of
 from pipeline.settings import from_plain
 from pipeline.sources import open_source
+from pipeline.training.learner import build_learner
+from pipeline.training.resume import standing_of
 
 
 def run(config: CheckpointJobConfig) -> int:

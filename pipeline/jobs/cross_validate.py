@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from data.config import PrepareConfig
-from data.prepare import prepare
+from data.preparing.prepare import prepare
 from pipeline.config import CrossValidateConfig, TrainConfig
 from pipeline.jobs.train import train
 from pipeline.ranks import joined_ranks

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from data.errors import ConfigError
 from pipeline.doctor_config import DoctorConfig
-from pipeline.findings import Finding, findings_text, verdict
-from pipeline.imports import check_imports, probe_imports
-from pipeline.installation import check_packages, read_packages
-from pipeline.machine import check_machine, has_nvidia_gpu
+from pipeline.installing.findings import Finding, findings_text, verdict
+from pipeline.installing.imports import check_imports, probe_imports
+from pipeline.installing.installation import check_packages, read_packages
+from pipeline.installing.machine import check_machine, has_nvidia_gpu
 
 
 def run(config: DoctorConfig) -> int:

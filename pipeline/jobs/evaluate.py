@@ -10,13 +10,13 @@ from pipeline.checkpointing.meta import check_same_tables, read_meta
 from pipeline.checkpointing.tensors import load_weights
 from pipeline.config import EvaluateConfig, TrainConfig
 from pipeline.evaluate_config import ScoresConfig
-from pipeline.examination import examine
+from pipeline.evaluating.examination import examine
+from pipeline.evaluating.judging import Judged, judge_scores
+from pipeline.evaluating.results import Results, judge
 from pipeline.jobs.evaluate_scores import run_on_file, write_results
-from pipeline.judging import Judged, judge_scores
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.scores_file import is_scores_file
 from pipeline.ranks import joined_ranks
-from pipeline.results import Results, judge
 from pipeline.run_directory import RunDirectory
 from pipeline.settings import from_plain
 from pipeline.sources import Source, eval_batch_size, open_source

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.auc_doctor.findings import findings_text, plain
 from pipeline.evaluate_config import ScoresConfig
-from pipeline.judging import Judged, judge_scores
+from pipeline.evaluating.judging import Judged, judge_scores
 from pipeline.reports.evaluation import evaluation_report
 from pipeline.reports.provenance import environment_facts
 from pipeline.reports.writing import write_report

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.aside import written_aside
 from data.config import GenerateConfig
-from data.generator import GeneratedFile, generate
+from data.generating.generator import GeneratedFile, generate
 from data.truth import iter_truth, raw_stem
 from pipeline.metrics.exact import ExactScores
 

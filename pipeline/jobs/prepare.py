@@ -2,7 +2,7 @@
 
 from data.config import PrepareConfig
 from data.manifest import Manifest
-from data.prepare import prepare
+from data.preparing.prepare import prepare
 
 
 def run(config: PrepareConfig) -> int:

@@ -9,21 +9,21 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from pipeline.assembly import assemble, plan_for, save_plan, table_shapes
 from pipeline.checkpointing.saving import Saver
 from pipeline.config import TrainConfig
-from pipeline.evaluation import evaluate
-from pipeline.examination import examine, is_suspect, tell_findings
-from pipeline.heartbeat import Heartbeat, NoHeartbeat, heartbeat
+from pipeline.evaluating.evaluation import evaluate
+from pipeline.evaluating.examination import examine, is_suspect, tell_findings
+from pipeline.evaluating.results import Results, judge
 from pipeline.launch import AskedToStop
-from pipeline.learner import Learner, build_learner
 from pipeline.ranks import Ranks, joined_ranks, peak_rss_gib
-from pipeline.results import Results, judge
-from pipeline.resume import ResumePoint, check_last_step, is_finished, own_directory, resume_point
 from pipeline.run_directory import RunDirectory
 from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
-from pipeline.standing import Standing
-from pipeline.step_log import SilentLog, StepLog
-from pipeline.trainer import Hooks, Outcome, Trainer, last_step
-from pipeline.votes import noticing_sigterm
+from pipeline.training.heartbeat import Heartbeat, NoHeartbeat, heartbeat
+from pipeline.training.learner import Learner, build_learner
+from pipeline.training.resume import ResumePoint, check_last_step, is_finished, own_directory, resume_point
+from pipeline.training.standing import Standing
+from pipeline.training.step_log import SilentLog, StepLog
+from pipeline.training.trainer import Hooks, Outcome, Trainer, last_step
+from pipeline.training.votes import noticing_sigterm
 from sharding_plans.applying.agreement import check_equal_batches
 from sharding_plans.applying.apply import table_configs
 

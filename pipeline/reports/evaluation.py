@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from pipeline.judging import Judged
+from pipeline.evaluating.judging import Judged
 from pipeline.metrics.comparison import RunsCompared
 from pipeline.metrics.slices import GroupedAuc, Slice
 from pipeline.reports.document import Block, Card, Note, Prose, Report, Section, Table, table

@@ -8,10 +8,10 @@ import pytest
 
 from data.config import GenerateConfig
 from data.errors import ConfigError, DataError
-from data.generator import CHUNK_ROWS, generate, scramble
-from data.planted import PlantedModel, scaled_cardinalities, zipf_ranks
-from data.raw_blocks import RawText
-from data.raw_rows import parse_block
+from data.generating.generator import CHUNK_ROWS, generate, scramble
+from data.generating.planted import PlantedModel, scaled_cardinalities, zipf_ranks
+from data.raw.raw_blocks import RawText
+from data.raw.raw_rows import parse_block
 
 
 def config_of(tmp_path: Path, **settings) -> GenerateConfig:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import ConfigError
-from data.order import SampleOrder, num_lanes, usable_ranks
-from data.shares import train_batch_size
+from data.reading.order import SampleOrder, num_lanes, usable_ranks
+from data.reading.shares import train_batch_size
 
 orders = st.builds(
     SampleOrder,

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from data.prefetch import Prefetched
+from data.reading.prefetch import Prefetched
 
 
 def prefetch_threads() -> int:
@@ -67,7 +67,10 @@ def test_thread_ends_when_the_iterator_is_forgotten() -> None:
 
 
 def test_abandoned_iterator_does_not_hold_up_the_exit() -> None:
-    code = "from itertools import count; from data.prefetch import Prefetched; items = Prefetched(count(), 2); print(next(items))"
+    code = (
+        "from itertools import count; from data.reading.prefetch import Prefetched; "
+        "items = Prefetched(count(), 2); print(next(items))"
+    )
 
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 

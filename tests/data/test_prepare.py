@@ -11,9 +11,9 @@ import pytest
 
 from data.config import GenerateConfig, PrepareConfig, SplitConfig
 from data.errors import ConfigError, DataError
-from data.generator import generate
+from data.generating.generator import generate
 from data.manifest import Manifest
-from data.prepare import prepare
+from data.preparing.prepare import prepare
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared/data/criteo_kaggle_sample.tsv.gz"
 NUM_ROWS = 10_000

@@ -7,9 +7,9 @@ import pytest
 
 from data.config import GenerateConfig, PrepareConfig, SplitConfig
 from data.errors import DataError
-from data.generator import generate
+from data.generating.generator import generate
 from data.manifest import Manifest
-from data.prepare import prepare
+from data.preparing.prepare import prepare
 
 GOOD = ("\t".join(["1", *["7"] * 13, *["0000000a"] * 26]) + "\n").encode()
 

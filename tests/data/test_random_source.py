@@ -7,8 +7,8 @@ import torch
 from data.batch import Batch
 from data.config import RandomConfig
 from data.errors import ConfigError
-from data.random_rows import random_schema
-from data.random_source import RandomEvalReader, RandomReader
+from data.generating.random_rows import random_schema
+from data.generating.random_source import RandomEvalReader, RandomReader
 
 ONE_HOT = RandomConfig(num_dense=3, table_sizes=(7, 1000), num_rows=1000)
 MULTI_HOT = RandomConfig(

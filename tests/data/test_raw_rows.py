@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError
-from data.raw_blocks import RawText, count_lines
-from data.raw_files import raw_files
-from data.raw_rows import BAD_KINDS, parse_block
+from data.raw.raw_blocks import RawText, count_lines
+from data.raw.raw_files import raw_files
+from data.raw.raw_rows import BAD_KINDS, parse_block
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared/data/criteo_kaggle_sample.tsv.gz"
 

@@ -11,8 +11,8 @@ import torch
 
 from data.batch import Batch
 from data.errors import ConfigError, DataError
-from data.order import SampleOrder
-from data.reader import EvalReader, TrainReader, read_columns
+from data.reading.order import SampleOrder
+from data.reading.reader import EvalReader, TrainReader, read_columns
 
 WriteDataset = Callable[..., Path]
 NUM_EMBEDDINGS = 97

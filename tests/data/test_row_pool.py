@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.blocks import OneHotLayout
-from data.row_pool import PADDING_ADDRESS, RowPool
-from data.stored_split import StoredSplit
+from data.reading.blocks import OneHotLayout
+from data.reading.row_pool import PADDING_ADDRESS, RowPool
+from data.reading.stored_split import StoredSplit
 
 LAYOUT = OneHotLayout(("C1", "C2", "C3"), 4)
 

@@ -13,8 +13,8 @@ from pipeline.checkpointing.meta import CheckpointMeta
 from pipeline.checkpointing.saving import Saver
 from pipeline.checkpointing.tensors import load_training_state, training_state
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
-from pipeline.optimizers import ShardedOptimizer
 from pipeline.ranks import Ranks
+from pipeline.training.optimizers import ShardedOptimizer
 from sharding_plans.applying.apply import local_pieces
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
 from tests.pipeline.test_optimizers import sharded_dlrm, train

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.findings import Finding, findings_text, verdict
-from pipeline.imports import check_imports, probe_imports
-from pipeline.installation import PINS, check_packages, read_packages
-from pipeline.machine import check_machine
+from pipeline.installing.findings import Finding, findings_text, verdict
+from pipeline.installing.imports import check_imports, probe_imports
+from pipeline.installing.installation import PINS, check_packages, read_packages
+from pipeline.installing.machine import check_machine
 
 ROOT = Path(__file__).parents[2]
 SOUND = {"torch": "2.13.0+cpu", "torchrec": "1.8.0", "fbgemm_gpu-cpu": "1.8.0", "torchmetrics": "1.0.3"}

@@ -13,7 +13,7 @@ from pipeline.checkpointing.meta import read_meta
 from pipeline.checkpointing.tensors import load_weights
 from pipeline.cli import main
 from pipeline.config import TrainConfig
-from pipeline.evaluation import evaluate
+from pipeline.evaluating.evaluation import evaluate
 from pipeline.ranks import Ranks
 from pipeline.settings import from_plain
 from pipeline.sources import open_source

@@ -10,11 +10,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data.errors import DataError
-from data.reader import read_columns
+from data.reading.reader import read_columns
 from pipeline.cli import main
 from pipeline.evaluate_config import CompareRunsConfig, ScoresConfig
+from pipeline.evaluating.judging import judge_scores
 from pipeline.jobs import compare_runs, evaluate_scores
-from pipeline.judging import judge_scores
 from pipeline.metrics.slices import frequency_codes, grouped_auc
 
 NUM_ROWS = 6000

@@ -12,8 +12,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from data.errors import ConfigError
 from models.build import build_ranker
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
-from pipeline.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
-from pipeline.table_optimizer import TableOptimizer
+from pipeline.training.optimizers import ShardedOptimizer, attach_sparse_optimizer, build_optimizer
+from pipeline.training.table_optimizer import TableOptimizer
 from sharding_plans.applying.apply import shard
 from tests.sharding_plans.test_guards import plan_for
 from tests.sharding_plans.twin_training import MODEL, NUM_STEPS, SCHEMA, SEED, slice_of_step

@@ -8,8 +8,8 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.errors import ConfigError
 from pipeline.optimizer_config import DenseOptimizerConfig, ScheduleConfig, SparseOptimizerConfig
-from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
-from pipeline.schedules import build_schedule, scale_at
+from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
+from pipeline.training.schedules import build_schedule, scale_at
 from sharding_plans.applying.apply import local_pieces, shard
 from tests.sharding_plans.test_guards import plan_for
 

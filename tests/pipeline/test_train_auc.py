@@ -5,7 +5,7 @@ import json
 import torch
 
 from pipeline.metrics.summary import roc_auc
-from pipeline.train_auc import TrainAuc
+from pipeline.training.train_auc import TrainAuc
 
 
 def rows(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

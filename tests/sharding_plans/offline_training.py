@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from models.build import build_ranker
-from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
+from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.apply import shard
 from sharding_plans.files.plan_conversion import to_sharding_plan
 from sharding_plans.files.plan_file import load

@@ -11,7 +11,7 @@ from torchrec.distributed.types import ShardingPlan
 
 from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import SparseOptimizerConfig
-from pipeline.optimizers import attach_sparse_optimizer
+from pipeline.training.optimizers import attach_sparse_optimizer
 from sharding_plans.config import PlanConfig, TableConstraint
 from sharding_plans.guards.guards import check_fused_optimizer, check_plan
 from sharding_plans.planning.constraints import build_constraints

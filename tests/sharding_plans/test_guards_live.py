@@ -21,7 +21,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
-from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
+from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.agreement import check_equal_batches, fail_together
 from sharding_plans.applying.apply import initialise_unsharded, local_pieces, shard, trained_parameters
 from tests.sharding_plans.test_guards import plan_for

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.build import build_ranker
-from pipeline.optimizers import attach_sparse_optimizer
+from pipeline.training.optimizers import attach_sparse_optimizer
 from sharding_plans.files.plan_file import save
 from sharding_plans.files.scored_plans import make_plan_file
 from sharding_plans.planning.request import PlanRequest

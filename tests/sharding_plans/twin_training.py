@@ -11,7 +11,7 @@ from data.schema import Schema, SparseFeature
 from models.build import build_ranker
 from models.config import ModelConfig
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
-from pipeline.optimizers import attach_sparse_optimizer, build_optimizer
+from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.apply import initialise_unsharded, local_pieces, shard
 from sharding_plans.config import PlanConfig, TableConstraint
 from sharding_plans.machines.topology import launched_ranks_per_host

@@ -12,12 +12,12 @@ from pipeline.checkpointing.meta import CheckpointMeta, check_same_tables, code_
 from pipeline.checkpointing.saving import Saver
 from pipeline.checkpointing.tensors import load_training_state, training_state
 from pipeline.config import TrainConfig
-from pipeline.optimizers import ShardedOptimizer, build_optimizer
 from pipeline.ranks import Ranks
-from pipeline.schedules import Schedule, build_schedule
 from pipeline.settings import fingerprint, to_plain
 from pipeline.sources import Source
-from pipeline.standing import Standing
+from pipeline.training.optimizers import ShardedOptimizer, build_optimizer
+from pipeline.training.schedules import Schedule, build_schedule
+from pipeline.training.standing import Standing
 from sharding_plans.applying.apply import plan_fingerprint, shard
 
 

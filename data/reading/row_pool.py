@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.batch import PADDING_ROW_ID
-from data.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block, ids_dtype
 from data.errors import DataError
-from data.stored_split import LABEL, MAX_OPEN_PARTS, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
+from data.reading.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block, ids_dtype
+from data.reading.stored_split import LABEL, MAX_OPEN_PARTS, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
 
 # Slot 0 is kept for one row, evaluation's padding; row i of slot s has address s * rows of a row group + i.
 PADDING_ADDRESS = 0

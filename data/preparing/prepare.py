@@ -18,23 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.aside import written_aside
-from data.bad_lines import BadLines, BlockAccount
 from data.config import PrepareConfig
 from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE, SPARSE_NAMES
 from data.errors import DataError
-from data.id_rows import IdHash, IdMap
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, SparseStatistics, Split, fingerprint_of
-from data.ordered import map_in_order
-from data.parts import PartWriter
-from data.prepared_before import find_prepared
-from data.progress import Progress
-from data.raw_blocks import RawText, TextBlock
-from data.raw_files import raw_files
-from data.raw_rows import parse_block
+from data.preparing.id_rows import IdHash, IdMap
+from data.preparing.ordered import map_in_order
+from data.preparing.parts import PartWriter
+from data.preparing.prepared_before import find_prepared
+from data.preparing.progress import Progress
+from data.preparing.splits import TRAIN, Splitter
+from data.preparing.train_statistics import BlockIdCounts, DenseSums, IdCounts, dense_sums
+from data.preparing.transforms import RowLookup, dense_columns, dense_names, sparse_columns, stored_schema, stored_table
+from data.raw.bad_lines import BadLines, BlockAccount
+from data.raw.raw_blocks import RawText, TextBlock
+from data.raw.raw_files import raw_files
+from data.raw.raw_rows import parse_block
 from data.schema import Schema, SparseFeature
-from data.splits import TRAIN, Splitter
-from data.train_statistics import BlockIdCounts, DenseSums, IdCounts, dense_sums
-from data.transforms import RowLookup, dense_columns, dense_names, sparse_columns, stored_schema, stored_table
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 
-from pipeline.findings import Finding
+from pipeline.installing.findings import Finding
 
 PINS = {
     "torch": "2.13.0",

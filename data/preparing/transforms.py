@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
-from data.raw_rows import RawRows
+from data.raw.raw_rows import RawRows
 
 
 class RowLookup(Protocol):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.reader import read_columns
+from data.reading.reader import read_columns
 from pipeline.auc_doctor.diagnosis import diagnose
 from pipeline.auc_doctor.findings import Finding
 from pipeline.auc_doctor.gathering import gather_evidence

@@ -9,7 +9,7 @@ from data.config import SplitConfig
 from data.counter import counters, derive_key, mix
 from data.errors import DataError
 from data.manifest import SPLITS
-from data.raw_blocks import TextBlock, count_lines
+from data.raw.raw_blocks import TextBlock, count_lines
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 _ROW, _VAL = 0, 1

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.findings import Finding
+from pipeline.installing.findings import Finding
 
 _NAMES = {"torch": "torch", "gloo": "gloo", "fbgemm": "FBGEMM", "torchrec": "TorchRec"}
 
@@ -24,7 +24,7 @@ class ImportResult:
 
 def probe_imports(timeout_s: float, *, python: str = sys.executable) -> ImportResult:
     """Run the probe under `python` and read what it printed; a crash is the error of the stage that it happened in."""
-    command = [python, "-m", "pipeline.import_probe"]
+    command = [python, "-m", "pipeline.installing.import_probe"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         output, end = done.stdout, _end(done.returncode, done.stderr)

@@ -13,10 +13,10 @@ from pipeline.checkpointing.files import clear_leftovers
 from pipeline.checkpointing.meta import CheckpointMeta, check_same_tables, read_meta
 from pipeline.config import TrainConfig
 from pipeline.ranks import Ranks
-from pipeline.row_digest import RowsSeen, step_part
 from pipeline.run_directory import RunDirectory
 from pipeline.sources import Source
-from pipeline.standing import Standing
+from pipeline.training.row_digest import RowsSeen, step_part
+from pipeline.training.standing import Standing
 
 _ORDER_KEYS = ("global_batch_size", "seed")
 

@@ -12,7 +12,7 @@ from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimiz
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
-from pipeline.table_optimizer import TableOptimizer
+from pipeline.training.table_optimizer import TableOptimizer
 from sharding_plans.applying.apply import table_configs, trained_parameters
 from sharding_plans.guards.guards import check_fused_optimizer
 

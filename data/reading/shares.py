@@ -6,7 +6,7 @@ Legend: N rows, R ranks, B rows of the global batch.
 from itertools import pairwise
 
 from data.errors import ConfigError
-from data.order import num_lanes, usable_ranks
+from data.reading.order import num_lanes, usable_ranks
 
 # A matrix product rounds a row by its place among the 4 (or 16) rows that a kernel takes at a time. Where every rank's rows and
 # batches begin at multiples of this, a row is rounded alike, and scored to the same bits, at any number of ranks.
@@ -14,7 +14,7 @@ ALIGNED_ROWS = 64
 
 
 def train_batch_size(global_batch_size: int, rank: int, num_ranks: int) -> int:
-    """B / R where the order of rows (data/order.py) can be shared by so many ranks; else ConfigError names usable numbers."""
+    """B / R where the order of rows (data/reading/order.py) can be shared by so many ranks; else ConfigError names usable numbers."""
     _check_rank(global_batch_size, rank, num_ranks)
     usable = usable_ranks(global_batch_size)
     if num_ranks not in usable:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.criteo import NUM_SPARSE
-from data.id_counts import IdCounter, count_ids
 from data.manifest import TOP_COUNTS, DenseStatistics, SparseStatistics
+from data.preparing.id_counts import IdCounter, count_ids
 
 _SUM_SCALE = 1 << 20
 

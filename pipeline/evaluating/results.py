@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from data.reader import read_columns
-from pipeline.evaluation import evaluate
+from data.reading.reader import read_columns
+from pipeline.evaluating.evaluation import evaluate
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.summary import summarise
 from pipeline.ranks import Ranks

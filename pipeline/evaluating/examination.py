@@ -15,7 +15,7 @@ from pipeline.metrics.evaluation import Evaluation
 from pipeline.ranks import Ranks
 from pipeline.run_directory import write_json
 from pipeline.sources import Source
-from pipeline.step_log import read_log
+from pipeline.training.step_log import read_log
 
 NOTHING_FOUND = "none of the causes that it knows shows in the numbers of this run"
 

@@ -15,19 +15,19 @@ from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from data.batch import Batch
 from pipeline.checkpoint_config import CheckpointConfig
-from pipeline.clock import StepClock
 from pipeline.config import TrainConfig, TrainingConfig
-from pipeline.divergence import SeenStep, divergence
-from pipeline.heartbeat import Heartbeat, NoHeartbeat
 from pipeline.ranks import Ranks
-from pipeline.row_digest import RowDigest
-from pipeline.schedules import Schedule
 from pipeline.sources import TrainBatches
-from pipeline.standing import Standing
-from pipeline.step_log import SilentLog, StepLog
-from pipeline.step_randomness import seed_step
-from pipeline.train_auc import TrainAuc
-from pipeline.votes import Verdict, Votes
+from pipeline.training.clock import StepClock
+from pipeline.training.divergence import SeenStep, divergence
+from pipeline.training.heartbeat import Heartbeat, NoHeartbeat
+from pipeline.training.row_digest import RowDigest
+from pipeline.training.schedules import Schedule
+from pipeline.training.standing import Standing
+from pipeline.training.step_log import SilentLog, StepLog
+from pipeline.training.step_randomness import seed_step
+from pipeline.training.train_auc import TrainAuc
+from pipeline.training.votes import Verdict, Votes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ Legend: S steps, B rows of a batch, n = S * B rows in all, F sparse features.
 
 import numpy as np
 
-from data.blocks import Block, JaggedBlock, OneHotLayout, empty_one_hot_block, ids_dtype
 from data.config import RandomConfig
 from data.counter import counters, derive_key, mix
+from data.reading.blocks import Block, JaggedBlock, OneHotLayout, empty_one_hot_block, ids_dtype
 from data.schema import Schema, SparseFeature
 
 _DENSE, _LABELS, _LOOKUPS, _IDS = range(4)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.row_digest import NOTHING_SEEN, RowsSeen
+from pipeline.training.row_digest import NOTHING_SEEN, RowsSeen
 
 
 @dataclass(frozen=True, kw_only=True)

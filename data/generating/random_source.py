@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 
 from data.batch import PADDING_ROW_ID, Batch
-from data.blocks import Block, OneHotLayout, batches_of
 from data.config import RandomConfig
 from data.errors import ConfigError
-from data.prefetch import DEFAULT_PREFETCH, Prefetched
-from data.random_rows import RandomRows
+from data.generating.random_rows import RandomRows
+from data.reading.blocks import Block, OneHotLayout, batches_of
+from data.reading.prefetch import DEFAULT_PREFETCH, Prefetched
+from data.reading.shares import check_one_step, eval_share, even_batch_size
 from data.schema import Schema
-from data.shares import check_one_step, eval_share, even_batch_size
 
 # Enough rows that the calls into numpy do not count, few enough that the block stays in the cache.
 _BLOCK_ROWS = 16_384

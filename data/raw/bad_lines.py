@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from data.errors import DataError
-from data.raw_blocks import TextBlock
-from data.raw_rows import BadLine, RawRows
+from data.raw.raw_blocks import TextBlock
+from data.raw.raw_rows import BadLine, RawRows
 
 # With this many bad lines, and too many for what was read so far, reading on would teach nothing new.
 _GIVE_UP_AT = 100_000

@@ -12,7 +12,7 @@ import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.batch import Batch
-from data.prefetch import Prefetched
+from data.reading.prefetch import Prefetched
 from data.schema import Schema
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.optimizer_config import ScheduleConfig
-from pipeline.optimizers import ShardedOptimizer
+from pipeline.training.optimizers import ShardedOptimizer
 
 FLOOR = 1e-7
 """Smallest learning rate of the decay, as in the DLRM reference."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from data.criteo import DENSE_NAMES, NUM_DENSE, NUM_FIELDS, NUM_SPARSE, SPARSE_NAMES
-from data.raw_blocks import TextBlock
+from data.raw.raw_blocks import TextBlock
 
 WRONG_FIELDS, BAD_LABEL, BAD_INTEGER, BAD_HEX = "wrong number of fields", "bad label", "bad integer", "bad hex"
 NOT_UTF8, CRLF, CUT_OFF = "not UTF-8", "CRLF line end", "truncated .gz"

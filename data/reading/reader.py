@@ -1,6 +1,6 @@
 """Prepared rows as batches: shuffled and resumable for training, in row order and complete for evaluation.
 
-Legend: R ranks, B rows of the global batch, b rows that a step takes from a lane (data/order.py).
+Legend: R ranks, B rows of the global batch, b rows that a step takes from a lane (data/reading/order.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from data.batch import Batch
-from data.blocks import OneHotLayout, batches_of
 from data.errors import DataError
-from data.order import DEFAULT_WINDOW_ROWS, SampleOrder
-from data.prefetch import DEFAULT_PREFETCH, Prefetched
-from data.row_pool import PADDING_ADDRESS, RowPool
+from data.reading.blocks import OneHotLayout, batches_of
+from data.reading.order import DEFAULT_WINDOW_ROWS, SampleOrder
+from data.reading.prefetch import DEFAULT_PREFETCH, Prefetched
+from data.reading.row_pool import PADDING_ADDRESS, RowPool
+from data.reading.shares import check_one_step, eval_share, even_batch_size, train_batch_size
+from data.reading.stored_split import PREPARE_AGAIN, Piece, StoredSplit
 from data.schema import Schema
-from data.shares import check_one_step, eval_share, even_batch_size, train_batch_size
-from data.stored_split import PREPARE_AGAIN, Piece, StoredSplit
 
 EVAL_WINDOW_ROWS = 16_384
 """Rows of a rank that evaluation decodes at a time: nothing is shuffled, so a few batches ahead are enough."""
@@ -115,7 +115,7 @@ class TrainReader:
 class EvalReader:
     """This rank's rows of a split, each once, in row order, as batches of exactly B / R rows.
 
-    Rank r gets the rows from about r * N / R on (see data/shares.py). Every rank takes the same number of steps, at least one;
+    Rank r gets the rows from about r * N / R on (see data/reading/shares.py). Every rank takes the same number of steps, at least one;
     what is lacking is filled up with rows of label 0, ids 0 and row id PADDING_ROW_ID. A split of no rows gives one step of
     padding.
     """

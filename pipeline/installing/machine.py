@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.findings import Finding
+from pipeline.installing.findings import Finding
 
 GIB = 2**30
 _LEAST_PYTHON = (3, 11)

@@ -16,7 +16,7 @@ from data.aside import written_aside
 from data.config import GenerateConfig
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
 from data.errors import DataError
-from data.planted import PlantedModel, PlantedRows
+from data.generating.planted import PlantedModel, PlantedRows
 from data.truth import truth_path_of
 
 CHUNK_ROWS = 65_536

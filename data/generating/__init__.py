@@ -1,0 +1,1 @@
+"""Rows that nobody collected: with a planted click model, or random at full speed."""
