@@ -115,8 +115,8 @@ class TrainReader:
 class EvalReader:
     """This rank's rows of a split, each once, in row order, as batches of exactly B / R rows.
 
-    Rank r gets the rows from about r * N / R on (see data/reading/shares.py). Every rank takes the same number of steps, at least one;
-    what is lacking is filled up with rows of label 0, ids 0 and row id PADDING_ROW_ID. A split of no rows gives one step of
+    Rank r gets the rows from about r * N / R on (data/reading/shares.py). Every rank takes the same number of steps, at least
+    one; what is lacking is filled up with rows of label 0, ids 0 and row id PADDING_ROW_ID. A split of no rows gives one step of
     padding.
     """
 

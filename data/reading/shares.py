@@ -14,7 +14,7 @@ ALIGNED_ROWS = 64
 
 
 def train_batch_size(global_batch_size: int, rank: int, num_ranks: int) -> int:
-    """B / R where the order of rows (data/reading/order.py) can be shared by so many ranks; else ConfigError names usable numbers."""
+    """B / R where the order of rows (data/reading/order.py) allows so many ranks; else ConfigError names those it allows."""
     _check_rank(global_batch_size, rank, num_ranks)
     usable = usable_ranks(global_batch_size)
     if num_ranks not in usable:

@@ -20,7 +20,8 @@ def updated_tables(
     """For each table whether any weight on any rank differs from its initial value; a collective, equal on every rank.
 
     `configs`: parameter names and configs of the tables before the module was sharded, by
-    `sharding_plans.applying.apply.table_configs`; `seed`: the one that `shard` was given. Reads a table only up to its first change.
+    `sharding_plans.applying.apply.table_configs`; `seed`: the one that `shard` was given. A table
+    is read only up to its first change.
     """
     weights = model.state_dict()
     changed = torch.tensor(

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.sharding_plans.files.scored_plans import tables
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.errors import ConfigError
@@ -11,6 +10,7 @@ from pipeline.optimizer_config import DenseOptimizerConfig, ScheduleConfig, Spar
 from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from pipeline.training.schedules import build_schedule, scale_at
 from sharding_plans.applying.apply import local_pieces, shard
+from tests.sharding_plans.planning import tables
 from tests.sharding_plans.test_guards import plan_for
 
 FULL = ScheduleConfig(warmup_steps=4, decay_start_step=6, decay_steps=4)

@@ -5,7 +5,6 @@ import warnings
 from typing import Any
 
 import pytest
-from tests.sharding_plans.files.scored_plans import tables
 from torch import nn
 from torchrec.distributed.types import ShardingPlan
 
@@ -17,6 +16,7 @@ from sharding_plans.guards.guards import check_fused_optimizer, check_plan
 from sharding_plans.planning.constraints import build_constraints
 from sharding_plans.planning.planner import live_topology, make_plan
 from sharding_plans.planning.sharders import EveryTypeSharder
+from tests.sharding_plans.planning import tables
 
 
 def plan_for(module: nn.Module, *types: str, num_ranks: int = 4, ranks_per_host: int = 2) -> ShardingPlan:

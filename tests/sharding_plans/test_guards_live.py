@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from tests.sharding_plans.files.scored_plans import tables
 from torch import Tensor, nn
 from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
@@ -24,6 +23,7 @@ from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfi
 from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.agreement import check_equal_batches, fail_together
 from sharding_plans.applying.apply import initialise_unsharded, local_pieces, shard, trained_parameters
+from tests.sharding_plans.planning import tables
 from tests.sharding_plans.test_guards import plan_for
 
 CPU = torch.device("cpu")

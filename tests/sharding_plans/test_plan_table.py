@@ -1,10 +1,9 @@
-from tests.sharding_plans.files.scored_plans import tables
-
 from sharding_plans.config import PlanConfig, TableConstraint
 from sharding_plans.files.plan_table import plan_table, rank_ranges
 from sharding_plans.planning.constraints import build_constraints
 from sharding_plans.planning.planner import live_topology, make_plan
 from sharding_plans.planning.sharders import EveryTypeSharder
+from tests.sharding_plans.planning import tables
 
 
 def test_table_shows_every_table_and_the_totals_of_every_rank() -> None:

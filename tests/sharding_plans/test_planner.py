@@ -2,7 +2,6 @@ import re
 from typing import Any
 
 import pytest
-from tests.sharding_plans.files.scored_plans import tables
 from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
 
 from data.errors import ConfigError, PlanError
@@ -11,6 +10,7 @@ from sharding_plans.planning.constraints import MemoryReservation, build_constra
 from sharding_plans.planning.planner import Planned, SortedEnumerator, live_topology, make_plan
 from sharding_plans.planning.sharders import EveryTypeSharder
 from sharding_plans.types import SHARDING_TYPES
+from tests.sharding_plans.planning import tables
 
 MODULE = tables(("C1", 1000, 16), ("C2", 1000, 16), ("D1", 1000, 16))
 
