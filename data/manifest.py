@@ -10,7 +10,9 @@ from data.errors import DataError
 from data.schema import Schema, SparseFeature
 
 MANIFEST_NAME = "manifest.json"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 knows neither lists, nor weights, nor shared tables: what it lacks has its default."""
 SPLITS = ("train", "val", "test")
 TOP_COUNTS = (1, 10, 100, 1000, 10000)
 
@@ -150,8 +152,8 @@ def _absent(directory: Path) -> str:
 
 
 def _from_json(values: dict[str, Any]) -> Manifest:
-    if values["version"] != MANIFEST_VERSION:
-        raise ValueError(f"version {values['version']}, expected {MANIFEST_VERSION}")
+    if values["version"] not in READABLE_VERSIONS:
+        raise ValueError(f"version {values['version']}, expected one of {READABLE_VERSIONS}")
     values["schema"] = Schema(
         dense=tuple(values["schema"]["dense"]),
         sparse=tuple(SparseFeature(**feature) for feature in values["schema"]["sparse"]),
