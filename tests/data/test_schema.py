@@ -33,4 +33,5 @@ def test_manifest_written_before_lists_were_known_is_still_read(write_dataset) -
     values["schema"]["sparse"] = [{key: feature[key] for key in known} for feature in values["schema"]["sparse"]]
     path.write_text(json.dumps(values))
     schema = Manifest.load(path.parent).schema
-    assert schema.is_one_hot and not schema.is_weighted
+    assert schema.is_one_hot
+    assert not schema.is_weighted
