@@ -4,17 +4,24 @@ import torch
 from torch import Tensor, nn
 
 from data.batch import Batch
+from models.loss_config import LossConfig
+from models.losses import Loss
 
 
 class TrainingTask(nn.Module):
-    """Mean binary cross entropy over the local batch; averaged over equal local batches it is the global batch's mean."""
+    """The loss over the local batch; averaged over equal local batches it is the global batch's."""
 
-    def __init__(self, ranker: nn.Module) -> None:
+    def __init__(self, ranker: nn.Module, loss: LossConfig | None = None) -> None:
         super().__init__()
         self.ranker = ranker
+        self.loss = Loss(loss or LossConfig())
 
     def forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The loss, a float32 scalar; and, detached, the loss again and the logits, float32 [B]."""
+        """The loss, a float32 scalar; and, detached, the loss again and the logits, float32 [B].
+
+        In evaluation the logits are those to be judged: corrected, where the train split lacks negatives.
+        """
         logits = self.ranker(batch.dense, batch.sparse)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.labels, weight=batch.weights)
-        return loss, (torch.detach(loss), torch.detach(logits))
+        loss = self.loss(logits, batch.labels, batch.weights)
+        outputs = self.loss.bounded(logits) if self.training else self.loss.judged(logits)
+        return loss, (torch.detach(loss), torch.detach(outputs))

@@ -27,7 +27,7 @@ def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
     `device` is "cpu" or "cuda": what its fused kernels lack or would ignore is a ConfigError.
     """
     ranker = build_ranker(config.model, source.schema, seed=config.training.seed, dense_scale=source.dense_scale)
-    task = TrainingTask(ranker)
+    task = TrainingTask(ranker, config.loss)
     attach_sparse_optimizer(task, config.optimizer.sparse, device)
     return task
 

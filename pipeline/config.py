@@ -6,6 +6,7 @@ from typing import Literal
 from data.config import PrepareConfig, RandomConfig
 from data.errors import ConfigError
 from models.config import ModelConfig
+from models.loss_config import LossConfig
 from pipeline.checkpoint_config import CheckpointConfig
 from pipeline.evaluate_config import ScoresConfig
 from pipeline.optimizer_config import DenseOptimizerConfig, ScheduleConfig, SparseOptimizerConfig
@@ -97,6 +98,8 @@ class TrainConfig:
     """The data."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The ranker."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What training minimises."""
     sharding: PlanConfig = field(default_factory=PlanConfig)
     """What the planner may choose from."""
     plan: str | None = None

@@ -1,0 +1,61 @@
+"""From logits and labels to what training minimises, and from logits to the scores that are judged.
+
+B: batch rows. Every loss is a sum over rows divided by B, so that the mean over equal local batches is the mean over the
+global batch; weights do not change the divisor.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.loss_config import LossConfig
+
+
+class Loss(nn.Module):
+    """The loss, a float32 scalar, of logits [B] against labels, float32 [B] in [0, 1], and weights, float32 [B] or None."""
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._bound = _logit_bound(config.loss_threshold)
+        self._shift = math.log(config.negatives_kept or 1.0)
+
+    def forward(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        bounded = self.bounded(logits.float())
+        target = labels.lerp(torch.full_like(labels, 0.5), self.config.label_smoothing)
+        if self.config.kind == "mse":
+            losses = (torch.sigmoid(bounded) - target).square()
+        else:
+            losses = nn.functional.binary_cross_entropy_with_logits(bounded, target, reduction="none")
+        return _weighted(losses, self._row_weights(labels, weights)).mean()
+
+    def bounded(self, logits: Tensor) -> Tensor:
+        """Logits whose probabilities keep `loss_threshold` away from 0 and 1; beyond it no gradient flows."""
+        return logits if self._bound is None else logits.clamp(-self._bound, self._bound)
+
+    def judged(self, logits: Tensor) -> Tensor:
+        """The logits that an evaluation scores: bounded, then corrected for negatives that training did not see.
+
+        With a share w of the negatives kept, a model that predicts p means q = p / (p + (1 - p) / w) (He et al. 2014,
+        "Practical lessons from predicting clicks on ads at Facebook", 6.3), which is logit q = logit p + ln w.
+        """
+        return self.bounded(logits) + self._shift if self._shift else self.bounded(logits)
+
+    def _row_weights(self, labels: Tensor, weights: Tensor | None) -> Tensor | None:
+        """A row's own weight times its class's; a label between 0 and 1 has a class weight in between."""
+        of_zero, of_one = self.config.class_weights
+        own = weights if self.config.row_weights else None
+        if of_zero == of_one == 1.0:
+            return own
+        by_class = of_zero + (of_one - of_zero) * labels
+        return by_class if own is None else by_class * own
+
+
+def _weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
+    return losses if weights is None else losses * weights
+
+
+def _logit_bound(threshold: float) -> float | None:
+    """sigmoid is monotonous: clamping logits to +-logit(1 - t) is clamping probabilities to [t, 1 - t], without its rounding."""
+    return math.log1p(-threshold) - math.log(threshold) if threshold else None
