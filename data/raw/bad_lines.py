@@ -2,13 +2,47 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
 
 from data.errors import DataError
-from data.raw.raw_blocks import TextBlock
-from data.raw.raw_rows import BadLine, RawRows
 
 # With this many bad lines, and too many for what was read so far, reading on would teach nothing new.
 _GIVE_UP_AT = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadLine:
+    """The first line of its kind: where it is and how it begins."""
+
+    kind: str
+    file: str
+    line: int
+    example: str
+
+
+class Block(Protocol):
+    """A piece of a raw file, of any format."""
+
+    @property
+    def num_source_bytes(self) -> int: ...
+
+    @property
+    def num_lines(self) -> int: ...
+
+
+class Rows(Protocol):
+    """What was parsed of a block: its good rows, and a count of the bad ones."""
+
+    @property
+    def row_ids(self) -> np.ndarray: ...
+
+    @property
+    def bad_counts(self) -> Counter[str]: ...
+
+    @property
+    def bad_lines(self) -> tuple[BadLine, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -22,8 +56,8 @@ class BlockAccount:
     bad_lines: tuple[BadLine, ...]
 
     @classmethod
-    def of(cls, block: TextBlock, rows: RawRows) -> "BlockAccount":
-        return cls(block.num_source_bytes, block.num_lines, len(rows.labels), rows.bad_counts, rows.bad_lines)
+    def of(cls, block: Block, rows: Rows) -> "BlockAccount":
+        return cls(block.num_source_bytes, block.num_lines, len(rows.row_ids), rows.bad_counts, rows.bad_lines)
 
 
 class BadLines:

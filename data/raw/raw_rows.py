@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from data.criteo import DENSE_NAMES, NUM_DENSE, NUM_FIELDS, NUM_SPARSE, SPARSE_NAMES
+from data.raw.bad_lines import BadLine
 from data.raw.raw_blocks import TextBlock
 
 WRONG_FIELDS, BAD_LABEL, BAD_INTEGER, BAD_HEX = "wrong number of fields", "bad label", "bad integer", "bad hex"
@@ -32,16 +33,6 @@ _GOOD_LINE = re.compile(rb"[01](?:\t(?:-?[0-9]{1,18})?){13}(?:\t(?:[0-9a-fA-F]{8
 _EXAMPLE_CHARACTERS = 80
 
 _NOT_HEX = 0x100
-
-
-@dataclass(frozen=True, kw_only=True)
-class BadLine:
-    """The first line of its kind: where it is and how it begins."""
-
-    kind: str
-    file: str
-    line: int
-    example: str
 
 
 @dataclass(frozen=True, kw_only=True)
