@@ -6,29 +6,42 @@ from typing import Literal
 
 from data.errors import ConfigError
 
+FusedAlgorithmName = Literal[
+    "sgd", "adagrad", "row_wise_adagrad", "adam", "partial_row_wise_adam", "lamb", "partial_row_wise_lamb"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SparseOptimizerConfig:
     """How embedding tables are updated: inside the backward pass, by FBGEMM's fused kernels."""
 
-    algorithm: Literal["sgd", "adagrad", "row_wise_adagrad", "adam"] = "row_wise_adagrad"
-    """`row_wise_adagrad` keeps one accumulator per row, `adagrad` one per weight; `adam` runs on CUDA only."""
+    algorithm: FusedAlgorithmName = "row_wise_adagrad"
+    """`row_wise_adagrad` keeps one accumulator per row, `adagrad` one per weight; the Adams and LAMBs run on CUDA only."""
     lr: float = 0.02
     """Learning rate, before the schedule."""
     eps: float = 1e-8
-    """Added to the denominator of Adagrad and Adam."""
+    """Added to the denominator of Adagrad, Adam and LAMB."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of the two moments of Adam and LAMB."""
     initial_accumulator: float = 0.0
     """What the accumulators of Adagrad start from."""
+    max_gradient: float | None = None
+    """Clip each value of the gradient of the loss by a pooled embedding to [-max, max]; none: no clipping."""
     momentum: float = 0.0
     """Only 0: FBGEMM's fused kernels ignore momentum, so any other value is refused."""
     weight_decay: float = 0.0
-    """Decay of the rows that a batch touches; `row_wise_adagrad` and `adam` on CUDA only, refused where it would be ignored."""
+    """Decay of the rows that a batch touches; on CUDA, not with `sgd` and `adagrad`: refused where it would be ignored."""
+    weight_decay_mode: Literal["l2", "decoupled"] = "decoupled"
+    """`l2`: through the gradient (`row_wise_adagrad` only); `decoupled`: beside it."""
 
     def __post_init__(self) -> None:
         _check_not_negative("optimizer.sparse.lr", self.lr)
         _check_positive("optimizer.sparse.eps", self.eps)
         for name in ("initial_accumulator", "momentum", "weight_decay"):
             _check_not_negative(f"optimizer.sparse.{name}", getattr(self, name))
+        _check_betas("optimizer.sparse.betas", self.betas)
+        if self.max_gradient is not None:
+            _check_positive("optimizer.sparse.max_gradient", self.max_gradient)
         if self.initial_accumulator and self.algorithm not in ("adagrad", "row_wise_adagrad"):
             raise ConfigError(
                 f"optimizer.sparse.initial_accumulator is {self.initial_accumulator}, but {self.algorithm} has no accumulator."
@@ -53,14 +66,20 @@ class DenseOptimizerConfig:
     """Weight decay."""
     initial_accumulator: float = 0.0
     """What the accumulators of Adagrad start from."""
+    clip_norm: float | None = None
+    """Scale the dense gradients down to this norm where theirs, over all weights and all ranks' rows, is larger; none: never."""
+    clip_value: float | None = None
+    """Clip each dense gradient value to [-value, value], before the norm; none: no clipping."""
 
     def __post_init__(self) -> None:
         _check_not_negative("optimizer.dense.lr", self.lr)
         _check_positive("optimizer.dense.eps", self.eps)
         for name in ("momentum", "weight_decay", "initial_accumulator"):
             _check_not_negative(f"optimizer.dense.{name}", getattr(self, name))
-        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
-            raise ConfigError(f"optimizer.dense.betas is {list(self.betas)}; expected two rates from 0 to below 1.")
+        _check_betas("optimizer.dense.betas", self.betas)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                _check_positive(f"optimizer.dense.{name}", getattr(self, name))
         if self.momentum and self.algorithm != "sgd":
             raise ConfigError(
                 f"optimizer.dense.momentum is {self.momentum}, but {self.algorithm} has none; set it to 0, or take sgd."
@@ -98,6 +117,11 @@ class ScheduleConfig:
                 f"schedule.decay_start_step is {self.decay_start_step} but the warm-up lasts {self.warmup_steps} steps: the "
                 "decay must not start before the warm-up ends."
             )
+
+
+def _check_betas(key: str, betas: tuple[float, float]) -> None:
+    if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+        raise ConfigError(f"{key} is {list(betas)}; expected two rates from 0 to below 1.")
 
 
 def _check_not_negative(key: str, value: float) -> None:

@@ -1,27 +1,24 @@
 """From settings to optimizers: fused ones inside the tables' backward pass, dense ones beside, all in one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from fbgemm_gpu.split_table_batched_embeddings_ops_training import WeightDecayMode
 from torch import nn
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
 from torchrec.distributed import DistributedModelParallel
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
-from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.training.table_optimizer import TableOptimizer
-from sharding_plans.applying.apply import table_configs, trained_parameters
+from sharding_plans.applying.apply import TrainedParameters, table_configs, trained_parameters
 from sharding_plans.guards.guards import check_fused_optimizer
+from sharding_plans.tables.fused_algorithms import ALGORITHMS, CPU_ALGORITHMS
 
-_FUSED = {
-    "sgd": torch.optim.SGD,
-    "adagrad": torch.optim.Adagrad,
-    "row_wise_adagrad": RowWiseAdagrad,
-    "adam": torch.optim.Adam,
-}
+_DECAY_MODES = {"l2": WeightDecayMode.L2, "decoupled": WeightDecayMode.DECOUPLE}
+_WITH_MOMENTS = ("adam", "partial_row_wise_adam", "lamb", "partial_row_wise_lamb")
 
 
 def attach_sparse_optimizer(module: nn.Module, config: SparseOptimizerConfig, device: str = "cpu") -> None:
@@ -29,11 +26,18 @@ def attach_sparse_optimizer(module: nn.Module, config: SparseOptimizerConfig, de
 
     `device` is "cpu" or "cuda". Raises ConfigError for what the device's kernels lack or would silently ignore.
     """
-    check_fused_optimizer(config.algorithm, device, momentum=config.momentum, weight_decay=config.weight_decay)
+    check_fused_optimizer(
+        config.algorithm,
+        device,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        weight_decay_mode=config.weight_decay_mode,
+    )
+    optimizer = ALGORITHMS[config.algorithm].optimizer
     weights = dict(module.named_parameters())
     for name, _ in table_configs(module):
         # A dict of its own for each table: TorchRec writes into it.
-        _apply_optimizer_in_backward(_FUSED[config.algorithm], [weights[name]], _fused_settings(config))
+        _apply_optimizer_in_backward(optimizer, [weights[name]], _fused_settings(config))
 
 
 def build_optimizer(
@@ -51,7 +55,9 @@ def build_optimizer(
         parts.append(_table_optimizer(parameters.data_parallel, sparse))
     if parameters.dense:
         parts.append(_dense_optimizer(parameters.dense, dense))
-    optimizer = ShardedOptimizer(parts, num_sparse_parts=len(parts) - bool(parameters.dense))
+    optimizer = ShardedOptimizer(
+        parts, num_sparse_parts=len(parts) - bool(parameters.dense), clip=_clip(parameters, dense)
+    )
     for group in optimizer.sparse_groups:
         group["lr"] = sparse.lr  # the kernels give it back rounded to float32
     return optimizer
@@ -64,9 +70,16 @@ class ShardedOptimizer(CombinedOptimizer):
     entries, and a rank that holds other tables would miss them.
     """
 
-    def __init__(self, parts: list[KeyedOptimizer], num_sparse_parts: int) -> None:
+    def __init__(
+        self, parts: list[KeyedOptimizer], num_sparse_parts: int, clip: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(list(parts))
-        self._num_sparse_parts = num_sparse_parts
+        self._num_sparse_parts, self._clip = num_sparse_parts, clip
+
+    def step(self, closure: Any = None) -> None:
+        """Clip the dense gradients as asked for, and update everything but the fused tables, which backward has updated."""
+        self._clip()
+        super().step(closure)
 
     @property
     def sparse_groups(self) -> list[dict[str, Any]]:
@@ -92,8 +105,14 @@ def _fused_settings(config: SparseOptimizerConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"lr": config.lr}
     if config.algorithm != "sgd":
         settings["eps"] = config.eps
+    if config.algorithm in _WITH_MOMENTS:
+        settings["beta1"], settings["beta2"] = config.betas
+    if config.max_gradient is not None:
+        settings.update(gradient_clipping=True, max_gradient=config.max_gradient)
     if config.weight_decay:
         settings["weight_decay"] = config.weight_decay
+        if config.algorithm == "row_wise_adagrad":  # whose kernel decays nothing unless told how
+            settings["weight_decay_mode"] = _DECAY_MODES[config.weight_decay_mode]
     return settings
 
 
@@ -108,12 +127,32 @@ def _fill_accumulators(fused: KeyedOptimizer, value: float) -> None:
 
 
 def _table_optimizer(tables: dict[str, nn.Parameter], config: SparseOptimizerConfig) -> KeyedOptimizer:
-    assert config.algorithm != "adam", "data-parallel tables are refused with Adam before planning"
+    assert config.algorithm in CPU_ALGORITHMS, "data-parallel tables are refused with lazy algorithms before planning"
     by_table = {name.split(".")[-2]: parameter for name, parameter in tables.items()}
     optimizer = TableOptimizer(
-        by_table, config.algorithm, lr=config.lr, eps=config.eps, initial_accumulator=config.initial_accumulator
+        by_table,
+        config.algorithm,  # pyright: ignore[reportArgumentType]
+        lr=config.lr,
+        eps=config.eps,
+        initial_accumulator=config.initial_accumulator,
     )
     return KeyedOptimizerWrapper(tables, lambda _: optimizer)
+
+
+def _clip(parameters: TrainedParameters, config: DenseOptimizerConfig) -> Callable[[], None]:
+    """Clips the gradients of the dense part, which are every rank's mean already, so that each rank clips alike.
+
+    Tables have no part in the norm, data-parallel ones neither: it would depend on the plan.
+    """
+    weights = list(parameters.dense.values())
+
+    def clip() -> None:
+        if config.clip_value is not None:
+            nn.utils.clip_grad_value_(weights, config.clip_value)
+        if config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(weights, config.clip_norm)
+
+    return clip
 
 
 def _dense_optimizer(parameters: dict[str, nn.Parameter], config: DenseOptimizerConfig) -> KeyedOptimizer:

@@ -3,25 +3,26 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 from torchrec.distributed.types import ShardingPlan
 from torchrec.modules.embedding_configs import PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
-from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from data.errors import ConfigError, PlanError
 from sharding_plans.guards.plan_checks import check_fits, table_collections
+from sharding_plans.tables.fused_algorithms import ALGORITHMS, CPU_ALGORITHMS, attached
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
 
-CPU_ALGORITHMS = ("sgd", "adagrad", "row_wise_adagrad")
-
 _COLUMNS_REASON = (
-    "row-wise Adagrad keeps one accumulator per row, and a table that is split by columns gets one per row and column "
-    "shard: another algorithm, and not the model's under another plan"
+    "{} per row, and a table that is split by columns gets one per row and column shard: another algorithm, and not the "
+    "model's under another plan"
 )
 _LAZY_REASON = (
-    "the fused Adam and weight decay touch only the rows of the batch, and data-parallel tables are trained densely: "
+    "the fused kernels decay or move by momentum only the rows of the batch, and data-parallel tables are trained densely: "
+    "another algorithm, and not the model's under another plan"
+)
+_CLIPPED_REASON = (
+    "max_gradient clips the gradient of each lookup, and data-parallel tables know only its sum over the batch: "
     "another algorithm, and not the model's under another plan"
 )
 
@@ -62,12 +63,14 @@ def changed_by(module: nn.Module) -> dict[str, str]:
     return {kind: reason for _, weight in _tables(module) for kind, reason in _changed_by(weight).items()}
 
 
-def check_fused_optimizer(algorithm: str, device: str, *, momentum: float, weight_decay: float) -> None:
+def check_fused_optimizer(
+    algorithm: str, device: str, *, momentum: float, weight_decay: float, weight_decay_mode: str = "decoupled"
+) -> None:
     """Raise ConfigError for a fused optimizer that the device's kernels lack or whose settings they ignore.
 
     The CPU kernels accept momentum and weight decay and do not apply them; SGD has no momentum on CUDA either.
     """
-    if device == "cpu" and algorithm not in CPU_ALGORITHMS:
+    if device not in ALGORITHMS[algorithm].devices:
         raise ConfigError(
             f"The sparse optimizer {algorithm} has no fused kernel on CPU. These run: {', '.join(CPU_ALGORITHMS)}."
         )
@@ -76,10 +79,12 @@ def check_fused_optimizer(algorithm: str, device: str, *, momentum: float, weigh
             f"The sparse optimizer's momentum is {momentum}, which FBGEMM's fused kernels ignore. Set it to 0; "
             "the dense optimizer may have momentum."
         )
-    if weight_decay and (device == "cpu" or algorithm not in ("adam", "row_wise_adagrad")):
+    decays = ALGORITHMS[algorithm].decays if device == "cuda" else ()
+    if weight_decay and weight_decay_mode not in decays:
+        can = f"It applies {' and '.join(decays)} decay" if decays else "Set it to 0"
         raise ConfigError(
-            f"The sparse optimizer's weight_decay is {weight_decay}, which FBGEMM's fused {algorithm} ignores on {device}. "
-            "Set it to 0; the dense optimizer may have weight decay."
+            f"The sparse optimizer's weight_decay is {weight_decay}, which FBGEMM's fused {algorithm} ignores on {device} "
+            f"(weight_decay_mode {weight_decay_mode}). {can}; the dense optimizer may have weight decay."
         )
 
 
@@ -102,8 +107,13 @@ def _tables(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def _changed_by(weight: nn.Parameter) -> dict[str, str]:
     """The same for one table, from what `torch.distributed.optim` notes on a parameter with a fused optimizer."""
-    algorithms = getattr(weight, "_optimizer_classes", [])
-    settings = getattr(weight, "_optimizer_kwargs", [{}])
-    columns = dict.fromkeys(sorted(SPLITS_COLUMNS), _COLUMNS_REASON) if RowWiseAdagrad in algorithms else {}
-    is_lazy = torch.optim.Adam in algorithms or any(one.get("weight_decay") for one in settings)
-    return columns | ({"data_parallel": _LAZY_REASON} if is_lazy else {})
+    name, settings = attached(weight)
+    algorithm = ALGORITHMS.get(name or "")
+    if algorithm is None:
+        return {}
+    columns = (
+        dict.fromkeys(sorted(SPLITS_COLUMNS), _COLUMNS_REASON.format(algorithm.per_row)) if algorithm.per_row else {}
+    )
+    if algorithm.is_lazy or settings.get("weight_decay"):
+        return columns | {"data_parallel": _LAZY_REASON}
+    return columns | ({"data_parallel": _CLIPPED_REASON} if settings.get("gradient_clipping") else {})

@@ -9,17 +9,11 @@ from torchrec.distributed.types import get_tensor_size_bytes
 from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.optim.fused import FusedOptimizer
-from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from data.errors import PlanError
+from sharding_plans.tables.fused_algorithms import ALGORITHMS, attached
 from sharding_plans.tables.table_specs import ModelTables, TableSpec
 
-OPTIMIZERS: dict[str, type[Any]] = {
-    "sgd": torch.optim.SGD,
-    "adagrad": torch.optim.Adagrad,
-    "adam": torch.optim.Adam,
-    "row_wise_adagrad": RowWiseAdagrad,
-}
 _DTYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16, "bf16": DataType.BF16, "int8": DataType.INT8}
 
 
@@ -55,8 +49,7 @@ def _spec(
     path: str, collection: EmbeddingBagCollection, config: EmbeddingBagConfig, pooling_factors: Mapping[str, float]
 ) -> TableSpec:
     weight = collection.embedding_bags[config.name].weight
-    classes = getattr(weight, "_optimizer_classes", None) or [None]
-    settings = getattr(weight, "_optimizer_kwargs", None) or [{}]
+    optimizer, settings = attached(weight)  # pyright: ignore[reportArgumentType]
     return TableSpec(
         name=config.name,
         module=path,
@@ -67,20 +60,14 @@ def _spec(
         is_weighted=collection.is_weighted(),
         features=tuple(config.feature_names),
         pooling_factors=tuple(float(pooling_factors.get(name, 1.0)) for name in config.feature_names),
-        optimizer=_optimizer_name(classes[0]),
-        weight_decay=float(settings[0].get("weight_decay", 0.0)),
+        optimizer=optimizer,
+        weight_decay=float(settings.get("weight_decay", 0.0)),
     )
-
-
-def _optimizer_name(optimizer: type[Any] | None) -> str | None:
-    if optimizer is None:
-        return None
-    return "row_wise_adagrad" if optimizer is RowWiseAdagrad else optimizer.__name__.lower()
 
 
 def _optimizer_class(name: str) -> type[Any]:
     """A class that TorchRec's storage estimate treats as it treats the named one: unknown ones count one value per weight."""
-    return OPTIMIZERS.get(name, FusedOptimizer)
+    return ALGORITHMS[name].optimizer if name in ALGORITHMS else FusedOptimizer
 
 
 def _collection(tables: list[TableSpec]) -> EmbeddingBagCollection:
