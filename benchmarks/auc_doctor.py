@@ -23,7 +23,7 @@ DATASETS = {
 }
 SETTINGS = {
     "dot": [],
-    "cross": ["--model.interaction=low_rank_cross"],
+    "cross": ["--model.ranker=dcnv2"],
     "adagrad": ["--optimizer.sparse.algorithm=adagrad"],
     "seed-1": ["--training.seed=1"],
     "two-epochs": ["--training.num_epochs=2"],

@@ -5,8 +5,10 @@ import torch
 from data.errors import ConfigError
 from data.schema import Schema
 from models.config import ModelConfig
-from models.dense_scaling import DenseScale
-from models.dlrm import DLRM
+from models.dense_scaling import DenseScale, Standardise
+from models.ranker import Ranker
+from models.rankers.arch import Arch
+from models.registry import arch_class
 from models.tables import build_tables
 
 
@@ -17,7 +19,7 @@ def build_ranker(
     device: torch.device | str = "meta",
     seed: int = 0,
     dense_scale: DenseScale | None = None,
-) -> DLRM:
+) -> Ranker:
     """The ranker that `config` describes, for data of the given schema.
 
     `device` is where the embedding tables are made: "meta" (allocated later, shard by shard) or "cpu" (an unsharded model).
@@ -25,10 +27,26 @@ def build_ranker(
     Raises ConfigError where widths do not fit.
     """
     config.check_fits(schema)
-    if config.standardise_dense and dense_scale is None:
+    chosen = arch_class(config.ranker)
+    if not (isinstance(chosen, type) and issubclass(chosen, Arch)):
+        raise ConfigError(f"model.ranker is {config.ranker!r}, which is no subclass of models.rankers.arch.Arch.")
+    groups = chosen.table_groups(config, schema)
+    arch = chosen(config, schema, torch.Generator().manual_seed(seed))
+    return Ranker(
+        build_tables(config, schema, groups, device),
+        groups,
+        arch,
+        standardise=_standardise(config, dense_scale),
+        embedding_dropout=config.embedding_dropout,
+    )
+
+
+def _standardise(config: ModelConfig, scale: DenseScale | None) -> Standardise | None:
+    if not config.standardise_dense:
+        return None
+    if scale is None:
         raise ConfigError(
             "model.standardise_dense needs the train split's statistics, which only prepared data have; "
             "set data.source=prepared, or model.standardise_dense=false."
         )
-    scale = dense_scale if config.standardise_dense else None
-    return DLRM(config, schema, build_tables(config, schema, device), dense_scale=scale, seed=seed)
+    return Standardise(scale)

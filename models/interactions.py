@@ -9,23 +9,23 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.mlp import fill_normal
+from models.mlp import MLP, fill_normal
 
 
 class DotInteraction(nn.Module):
     """Dot products of all pairs of the dense vector and the embeddings, behind the dense vector itself (arXiv 1906.00091, 2.2).
 
-    For the vectors v_0 (dense), v_1 .. v_F the output is v_0 followed by v_i . v_j for all i > j, without v_i . v_i.
+    For the vectors v_0 (dense), v_1 .. v_F the output is v_0 followed by v_i . v_j for all i > j; `with_itself` for all i >= j.
     Without dense features (width 0) only the embeddings meet.
     """
 
     pairs: Tensor
 
-    def __init__(self, dense_width: int, dim: int, num_sparse: int) -> None:
+    def __init__(self, dense_width: int, dim: int, num_sparse: int, *, with_itself: bool = False) -> None:
         super().__init__()
         self.dim = dim
         num_vectors = num_sparse + (dense_width > 0)
-        rows, columns = torch.tril_indices(num_vectors, num_vectors, offset=-1)
+        rows, columns = torch.tril_indices(num_vectors, num_vectors, offset=0 if with_itself else -1)
         self.register_buffer("pairs", rows * num_vectors + columns, persistent=False)
         self.out_features = dense_width + len(rows)
 
@@ -34,6 +34,69 @@ class DotInteraction(nn.Module):
         vectors = torch.cat([dense, embedded], dim=1).view(num_rows, -1, self.dim)
         products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
         return torch.cat([dense, products.index_select(1, self.pairs)], dim=1)
+
+
+class CatInteraction(nn.Module):
+    """The dense vector beside the embeddings, of any widths: what meets, meets in the over arch (arXiv 1906.00091, 2.2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.out_features = width
+
+    def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
+        return torch.cat([dense, embedded], dim=1)
+
+
+class ProjectionInteraction(nn.Module):
+    """Dot products between learned mixtures of the vectors, behind the dense vector: K * K numbers, however many features.
+
+    For x, all vectors side by side, P = left(x) and Q = right(x) as [K, D] matrices (MLPs that end linearly), the output is
+    v_0 followed by P Q^T, row by row. It is the dot interaction in projected form, as TorchRec's InteractionProjectionArch.
+    """
+
+    def __init__(
+        self,
+        dense_width: int,
+        dim: int,
+        num_sparse: int,
+        num_vectors: int,
+        hidden: tuple[int, ...] = (),
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        widths = (*hidden, num_vectors * dim)
+        in_features = dense_width + num_sparse * dim
+        self.left = MLP(in_features, widths, is_output=True, generator=generator)
+        self.right = MLP(in_features, widths, is_output=True, generator=generator)
+        self.out_features = dense_width + num_vectors**2
+
+    def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
+        vectors = torch.cat([dense, embedded], dim=1)
+        left, right = (branch(vectors).unflatten(1, (-1, self.dim)) for branch in (self.left, self.right))
+        return torch.cat([dense, torch.bmm(left, right.transpose(1, 2)).flatten(1)], dim=1)
+
+
+class CrossNetwork(nn.Module):
+    """DCN's cross network (Wang et al., arXiv 1708.05123, eq. 3): x_{l+1} = x_0 (x_l . w_l) + b_l + x_l, float32 [B, width].
+
+    x_0 is the input. w_l starts as N(0, 2 / (width + 1)) (Glorot's normal), b_l as 0.
+    """
+
+    def __init__(self, width: int, num_layers: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.out_features = width
+        self.weight = nn.ParameterList(torch.empty(width) for _ in range(num_layers))
+        self.bias = nn.ParameterList(torch.zeros(width) for _ in range(num_layers))
+        with torch.no_grad():
+            for weight in self.weight:
+                fill_normal(weight, math.sqrt(2.0 / (width + 1)), generator)
+
+    def forward(self, x_0: Tensor) -> Tensor:
+        x = x_0
+        for weight, bias in zip(self.weight, self.bias, strict=True):
+            x = torch.addcmul(x, x_0, (x @ weight).unsqueeze(1)) + bias
+        return x
 
 
 class LowRankCrossInteraction(nn.Module):
@@ -59,3 +122,41 @@ class LowRankCrossInteraction(nn.Module):
         for down, up, bias in zip(self.down, self.up, self.bias, strict=True):
             x = torch.addcmul(x, x_0, nn.functional.linear(nn.functional.linear(x, down), up, bias))
         return x
+
+
+class PairwiseProducts(nn.Module):
+    """sum over i < j of v_i . v_j, float32 [B], of field vectors [B, fields, D] (Rendle, Factorization Machines, 2010, eq. 1).
+
+    Computed as half of |sum_i v_i|^2 - sum_i |v_i|^2, which is linear in the number of fields (lemma 3.1 there).
+    """
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return 0.5 * (vectors.sum(dim=1).square() - vectors.square().sum(dim=1)).sum(dim=1)
+
+
+class CompressedInteraction(nn.Module):
+    """xDeepFM's compressed interaction network (Lian et al., arXiv 1803.05170, eq. 6): float32 [B, sum of the widths].
+
+    From field vectors X^0 [B, m, D], layer k has H_k feature maps X^k_h = sum_ij W^k_hij (X^{k-1}_i * X^0_j) (elementwise in
+    D), without an activation, which the paper found best; the output is every map summed over D. W^k [H_k, H_{k-1}, m] starts
+    as N(0, 2 / (H_k + H_{k-1} m)).
+    """
+
+    def __init__(self, num_fields: int, widths: tuple[int, ...], generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.out_features = sum(widths)
+        before = (num_fields, *widths)
+        self.weight = nn.ParameterList(
+            torch.empty(maps, inputs, num_fields) for inputs, maps in zip(before, widths, strict=False)
+        )
+        with torch.no_grad():
+            for weight in self.weight:
+                fill_normal(weight, math.sqrt(2.0 / (weight.shape[0] + weight.shape[1] * num_fields)), generator)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        maps, summed = vectors, []
+        for weight in self.weight:
+            mixed = torch.einsum("hij,bjd->bhid", weight, vectors)
+            maps = (mixed * maps.unsqueeze(1)).sum(dim=2)
+            summed.append(maps.sum(dim=2))
+        return torch.cat(summed, dim=1)

@@ -1,7 +1,11 @@
-"""The embedding tables of a ranker: per sparse feature one table named after it, and one of first-order terms if asked for.
+"""The embedding tables of a ranker: groups of them, one table per sparse feature in each group, all in one collection.
 
 All are pooled by SUM, since TorchRec 1.8.0 divides wrongly when MEAN tables meet row-wise ones in one collection.
 """
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
@@ -19,48 +23,64 @@ a higher one than embeddings.
 _FIRST_ORDER = "_first_order"
 
 
-def build_tables(config: ModelConfig, schema: Schema, device: torch.device | str = "meta") -> EmbeddingBagCollection:
-    """The EmbeddingBagCollection of all features, in the schema's order, first-order tables behind the others.
+@dataclass(frozen=True, kw_only=True)
+class TableGroup:
+    """Tables of one kind for some features: what a ranker's arch gets as one tensor, side by side in this order.
+
+    A feature's table is named after it, with `suffix` behind.
+    """
+
+    features: tuple[str, ...]
+    suffix: str = ""
+    is_first_order: bool = False
+
+    def table_of(self, feature: str) -> str:
+        """The name of a feature's table."""
+        return feature + self.suffix
+
+
+def embeddings(features: Sequence[str], suffix: str = "") -> TableGroup:
+    """Embeddings of the features: the arch gets float32 [B, sum of their widths]."""
+    return TableGroup(features=tuple(features), suffix=suffix)
+
+
+def first_order_terms(features: Sequence[str]) -> TableGroup:
+    """One learned value per id of the features: the arch gets float32 [B, 4 * number of features], to be summed."""
+    return TableGroup(features=tuple(features), suffix=_FIRST_ORDER, is_first_order=True)
+
+
+def build_tables(
+    config: ModelConfig, schema: Schema, groups: Sequence[TableGroup], device: torch.device | str = "meta"
+) -> EmbeddingBagCollection:
+    """The EmbeddingBagCollection of all groups, one after the other.
 
     Tables are made on the meta device by default: only their shards are ever allocated, by the rank that holds them.
     """
-    tables = [_embedding_table(config, feature) for feature in schema.sparse]
-    if config.first_order:
-        tables += [_first_order_table(feature) for feature in schema.sparse]
+    of_name = {feature.name: feature for feature in schema.sparse}
+    tables = [_table(config, of_name[name], group) for group in groups for name in group.features]
     return EmbeddingBagCollection(tables=tables, device=torch.device(device))
 
 
-def pooled_keys(config: ModelConfig, schema: Schema) -> list[list[str]]:
-    """The keys of the collection's KeyedTensor: first all embeddings, then (if asked for) all first-order terms.
+def pooled_keys(groups: Sequence[TableGroup]) -> list[list[str]]:
+    """The keys of the collection's KeyedTensor, group by group.
 
     TorchRec writes `feature@table` where several tables look one feature up.
     """
-    names = list(schema.sparse_names)
-    if not config.first_order:
-        return [names]
-    return [[f"{name}@{name}" for name in names], [f"{name}@{name}{_FIRST_ORDER}" for name in names]]
+    num_tables = Counter(name for group in groups for name in group.features)
+    return [
+        [f"{name}@{group.table_of(name)}" if num_tables[name] > 1 else name for name in group.features]
+        for group in groups
+    ]
 
 
-def _embedding_table(config: ModelConfig, feature: SparseFeature) -> EmbeddingBagConfig:
-    scale = config.embedding_init_scale
+def _table(config: ModelConfig, feature: SparseFeature, group: TableGroup) -> EmbeddingBagConfig:
+    scale = 0.0 if group.is_first_order else config.embedding_init_scale
     return EmbeddingBagConfig(
-        name=feature.name,
+        name=group.table_of(feature.name),
         feature_names=[feature.name],
         num_embeddings=feature.num_embeddings,
-        embedding_dim=config.dim_of(feature.name),
+        embedding_dim=FIRST_ORDER_WIDTH if group.is_first_order else config.dim_of(feature.name),
         pooling=PoolingType.SUM,
         weight_init_min=None if scale is None else -scale,
         weight_init_max=scale,
-    )
-
-
-def _first_order_table(feature: SparseFeature) -> EmbeddingBagConfig:
-    return EmbeddingBagConfig(
-        name=feature.name + _FIRST_ORDER,
-        feature_names=[feature.name],
-        num_embeddings=feature.num_embeddings,
-        embedding_dim=FIRST_ORDER_WIDTH,
-        pooling=PoolingType.SUM,
-        weight_init_min=0.0,
-        weight_init_max=0.0,
     )

@@ -44,7 +44,7 @@ def run(config: ComparePlansConfig) -> int:
 
 
 def _origin(config: ComparePlansConfig) -> tuple[tuple[str, str], ...]:
-    model = f"{config.model.interaction}, tables of {config.model.embedding_dim} columns, {config.optimizer.sparse.algorithm}"
+    model = f"{config.model.ranker}, tables of {config.model.embedding_dim} columns, {config.optimizer.sparse.algorithm}"
     return (("Model", model), ("Settings", f"fingerprint {fingerprint(to_plain(config))}"))
 
 

@@ -2,7 +2,14 @@
 
 import torch
 
-from models.interactions import DotInteraction, LowRankCrossInteraction
+from models.interactions import (
+    CompressedInteraction,
+    CrossNetwork,
+    DotInteraction,
+    LowRankCrossInteraction,
+    PairwiseProducts,
+    ProjectionInteraction,
+)
 
 DENSE = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
 EMBEDDED = torch.tensor([[3.0, 4.0, 5.0, 6.0], [1.0, 1.0, 2.0, 0.0]])
@@ -18,6 +25,56 @@ def test_dot_interaction_without_dense_features_pairs_the_embeddings_alone():
     interaction = DotInteraction(0, 2, 2)
     assert interaction.out_features == 1
     assert interaction(torch.empty(2, 0), EMBEDDED).tolist() == [[39.0], [2.0]]
+
+
+def test_dot_interaction_with_itself_adds_the_squares():
+    # Row 0: d.d = 5, e1.d = 11, e1.e1 = 25, e2.d = 17, e2.e1 = 39, e2.e2 = 61. Row 1: 1, 1, 2, 0, 2, 4.
+    out = DotInteraction(2, 2, 2, with_itself=True)(DENSE, EMBEDDED)
+    assert out.tolist() == [[1.0, 2.0, 5.0, 11.0, 25.0, 17.0, 39.0, 61.0], [0.0, 1.0, 1.0, 1.0, 2.0, 0.0, 2.0, 4.0]]
+
+
+def test_projection_interaction_multiplies_mixtures_by_hand():
+    # One vector each side: left takes d + e1 (row 0: [4, 6], row 1: [1, 2]), right takes e2 ([5, 6] and [2, 0]).
+    projection = ProjectionInteraction(2, 2, 2, num_vectors=1)
+    eye = torch.eye(2)
+    with torch.no_grad():
+        for branch, weight in (
+            (projection.left, torch.cat([eye, eye, 0 * eye], dim=1)),
+            (projection.right, torch.cat([0 * eye, 0 * eye, eye], dim=1)),
+        ):
+            branch[0].weight.copy_(weight)
+            branch[0].bias.zero_()
+    assert projection(DENSE, EMBEDDED).tolist() == [[1.0, 2.0, 4 * 5 + 6 * 6], [0.0, 1.0, 1 * 2 + 2 * 0]]
+
+
+def test_cross_network_follows_its_formula_by_hand():
+    # w = [1, 0, -1], b = [0, 1, 0]. Row 0: x = [1, 2, 4], x.w = -3, x_1 = -3 x + b + x = [-2, -3, -8].
+    # Row 1: x = [2, 0, 1], x.w = 1, x_1 = [4, 1, 2]. A second layer (same weights) multiplies by x_0 = x:
+    # row 0: x_1.w = 6, x_2 = 6 x + b + x_1 = [4, 10, 16]; row 1: x_1.w = 2, x_2 = [8, 2, 4].
+    cross = CrossNetwork(3, num_layers=2)
+    with torch.no_grad():
+        for weight, bias in zip(cross.weight, cross.bias, strict=True):
+            weight.copy_(torch.tensor([1.0, 0.0, -1.0]))
+            bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+    out = cross(torch.tensor([[1.0, 2.0, 4.0], [2.0, 0.0, 1.0]]))
+    assert out.tolist() == [[4.0, 10.0, 16.0], [8.0, 2.0, 4.0]]
+
+
+def test_pairwise_products_sum_the_dot_products_of_all_pairs():
+    # Row 0: d.e1 + d.e2 + e1.e2 = 11 + 17 + 39. Row 1: 1 + 0 + 2.
+    vectors = torch.cat([DENSE, EMBEDDED], dim=1).view(2, 3, 2)
+    assert PairwiseProducts()(vectors).tolist() == [67.0, 3.0]
+
+
+def test_compressed_interaction_follows_its_formula_by_hand():
+    # Fields e1, e2 of EMBEDDED, one map a layer. Layer 1: W = [[1, 2], [0, 3]]: e1*e1 + 2 e1*e2 + 3 e2*e2 =
+    # row 0: [9+30+75, 16+48+108] = [114, 172], sum 286; row 1: [1+4+12, 1+0+0] = [17, 1], sum 18.
+    # Layer 2 on that map X: W = [[1, -1]]: X*e1 - X*e2 = row 0: [114*(3-5), 172*(4-6)], sum -572; row 1: [-17, 1], sum -16.
+    cin = CompressedInteraction(2, (1, 1))
+    with torch.no_grad():
+        cin.weight[0].copy_(torch.tensor([[[1.0, 2.0], [0.0, 3.0]]]))
+        cin.weight[1].copy_(torch.tensor([[[1.0, -1.0]]]))
+    assert cin(EMBEDDED.view(2, 2, 2)).tolist() == [[286.0, -572.0], [18.0, -16.0]]
 
 
 def test_low_rank_cross_follows_its_formula_by_hand():

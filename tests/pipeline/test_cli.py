@@ -38,7 +38,9 @@ def test_help_and_typos_import_neither_torch_nor_polars():
     [
         ("trian", ["no job 'trian'", "did you mean train"]),
         ("train --model.embeding_dim=8", ["no setting 'model.embeding_dim'", "did you mean model.embedding_dim"]),
-        ("train --model.interaction=dots", ["model.interaction", "'dot', 'low_rank_cross'"]),
+        ("train --model.ranker=depfm", ["model.ranker is 'depfm'", "did you mean deepfm or", "module:Class"]),
+        ("train --model.ranker=fm --model.cross.rank=8", ["model.cross.rank is 8", "it belongs to dcnv2"]),
+        ("train --model.interaction=dots", ["model.interaction", "'dot', 'cat', 'projection'"]),
         ("train --training.seed=x", ["training.seed", "int"]),
         ("train --config=nowhere.yaml", ["nowhere.yaml", "does not exist"]),
         ("train --model.over_arch=[8,2]", ["model.over_arch ends in 2", "[8, 2, 1]"]),

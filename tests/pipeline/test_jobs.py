@@ -110,7 +110,7 @@ def test_cross_interaction_with_constraints_on_two_ranks(prepared: Path, tmp_pat
         *tiny_settings(prepared, tmp_path, "cross"),
         "--ranks=2",
         "--training.max_steps=4",
-        "--model.interaction=low_rank_cross",
+        "--model.ranker=dcnv2",
         "--model.embedding_dims.C3=8",
         "--sharding.sharding_types=[row_wise]",
     )

@@ -13,11 +13,11 @@ from sharding_plans.files.plan_file import load
 SETTINGS = {
     "data": {"source": "random", "random": {"table_sizes": [50, 4000, 90_000], "num_lookups": [1, 3, 2]}},
     "model": {
-        "interaction": "low_rank_cross",
+        "ranker": "dcnv2",
         "embedding_dim": 16,
         "dense_arch": [8],
         "over_arch": [8, 1],
-        "cross_rank": 4,
+        "cross": {"rank": 4},
     },
     "optimizer": {"sparse": {"algorithm": "adagrad"}},
     "training": {"global_batch_size": 256},

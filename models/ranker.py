@@ -1,0 +1,44 @@
+"""A ranker as every job sees it: one collection of embedding tables, and an arch that turns what they give into logits.
+
+B: batch rows.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
+
+from models.tables import TableGroup, pooled_keys
+
+
+class Ranker(nn.Module):
+    """Logits, float32 [B], from dense features, float32 [B, num_dense], and a KJT with one key per sparse feature.
+
+    `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it. `arch` gets the
+    dense features, standardised if asked for, and one tensor per table group. In training, embeddings (not first-order
+    terms) pass through dropout first.
+    """
+
+    def __init__(
+        self,
+        ebc: EmbeddingBagCollection,
+        groups: Sequence[TableGroup],
+        arch: nn.Module,
+        *,
+        standardise: nn.Module | None = None,
+        embedding_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.ebc = ebc
+        self.keys = pooled_keys(groups)
+        self.standardise = nn.Identity() if standardise is None else standardise
+        dropped = [nn.Identity() if group.is_first_order else nn.Dropout(embedding_dropout) for group in groups]
+        self.embedding_dropout = nn.ModuleList(dropped)
+        self.arch = arch
+
+    def forward(self, dense: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
+        # Side by side in the order of the keys, whatever order the plan leaves them in.
+        pooled = KeyedTensor.regroup([self.ebc(sparse)], self.keys)
+        groups = [drop(pooled[i]) for i, drop in enumerate(self.embedding_dropout)]
+        return self.arch(self.standardise(dense), groups)
