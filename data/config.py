@@ -95,10 +95,12 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """Raw Criteo text in, Parquet parts and a manifest out."""
+    """Raw text or Parquet in, Parquet parts and a manifest out."""
 
     source: str = "artifacts/data/demo.tsv.gz"
-    """Criteo-format text: a file (plain or .gz) or a folder of day_0, day_1, ... files."""
+    """Raw data: a file (text plain, .gz or .zst) or a folder of files; Criteo's format unless a spec says otherwise."""
+    spec: str = ""
+    """Feature spec, a YAML file that says what the columns are (docs/data.md); empty: Criteo's click logs."""
     output: str = "artifacts/data/demo"
     """Directory to write; it appears only when it is complete."""
     ids: Literal["map", "hash"] = "map"
@@ -139,6 +141,10 @@ class PrepareConfig:
                 f"prepare.max_bad_fraction is {self.max_bad_fraction}; expected a fraction at least 0 and below 1."
             )
         self._check_table_sizes()
+        defaults = {"ids": "map", "min_count": 2, "table_sizes": (), "dense_missing_indicator": False}
+        for name, default in defaults.items():
+            if self.spec and getattr(self, name) != default:
+                raise ConfigError(f"prepare.{name} is for Criteo's format without a spec: say it in {self.spec} instead.")
 
     def _check_table_sizes(self) -> None:
         if self.table_sizes and self.ids != "hash":

@@ -6,6 +6,7 @@ one pass. A block is parsed and turned into columns on a thread of its own; resu
 Legend: n rows of a block.
 """
 
+import json
 import logging
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,17 +18,20 @@ import pyarrow as pa
 
 from data.aside import written_aside
 from data.config import PrepareConfig
+from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE
 from data.errors import DataError
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, Split, fingerprint_of
-from data.preparing.criteo_recipe import CriteoRecipe, table_sizes
 from data.preparing.ordered import map_in_order
 from data.preparing.parts import PartWriter
 from data.preparing.prepared_before import find_prepared
 from data.preparing.progress import Progress
 from data.preparing.recipe import Fitted, Outcome, Recipe, Tally
+from data.preparing.spec_recipe import SpecRecipe
 from data.preparing.splits import TRAIN, Splitter
 from data.raw.bad_lines import BadLines, BlockAccount
-from data.raw.raw_files import raw_files
+from data.spec.criteo import criteo_spec
+from data.spec.feature_spec import FeatureSpec
+from data.spec.load import load_spec
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +42,9 @@ def prepare(config: PrepareConfig) -> Manifest:
     Where it holds the same thing already (same settings, source bytes and intact parts), nothing is done but saying so.
     DataError for a source that cannot be used, too many bad lines, an output that holds something else, a full disk.
     """
-    files = raw_files(config.source)
-    settings = contents_settings(config)
+    recipe = SpecRecipe(spec_of_config(config))
+    files = recipe.files(config.source)
+    settings = contents_settings(config, recipe.spec)
     if found := find_prepared(Path(config.output), files, settings, config.force):
         logger.info(
             "%s holds this dataset already (fingerprint %s): nothing to do", config.output, found.fingerprint[:12]
@@ -47,18 +52,33 @@ def prepare(config: PrepareConfig) -> Manifest:
         return found
     with written_aside(Path(config.output)) as directory:
         directory.mkdir()
-        manifest = _Preparation(config, CriteoRecipe(config), files, directory).run(settings)
+        manifest = _Preparation(config, recipe, files, directory).run(settings)
         manifest.save(directory)
     return manifest
 
 
-def contents_settings(config: PrepareConfig) -> dict[str, Any]:
+def spec_of_config(config: PrepareConfig) -> FeatureSpec:
+    """The spec in the file that is named; Criteo's, with the settings of the job, where none is."""
+    if config.spec:
+        return load_spec(config.spec)
+    return criteo_spec(config.ids, config.min_count, config.table_sizes, config.dense_missing_indicator)
+
+
+def contents_settings(config: PrepareConfig, spec: FeatureSpec) -> dict[str, Any]:
     """The settings that decide what a prepared dataset contains; paths, threads and the like do not."""
-    names = ("ids", "dense_missing_indicator", "rows_per_part", "row_group_rows")
-    settings = {name: getattr(config, name) for name in names} | {"split": asdict(config.split)}
-    return settings | (
-        {"min_count": config.min_count} if config.ids == "map" else {"table_sizes": list(table_sizes(config))}
-    )
+    settings = {"spec": asdict(spec), "split": asdict(config.split)}
+    settings |= {name: getattr(config, name) for name in ("rows_per_part", "row_group_rows")}
+    if not config.spec:
+        settings = _criteo_settings(config) | {name: settings[name] for name in settings if name != "spec"}
+    return json.loads(json.dumps(settings))
+
+
+def _criteo_settings(config: PrepareConfig) -> dict[str, Any]:
+    settings = {"ids": config.ids, "dense_missing_indicator": config.dense_missing_indicator}
+    if config.ids == "map":
+        return settings | {"min_count": config.min_count}
+    sizes = config.table_sizes or MLPERF_TABLE_SIZES
+    return settings | {"table_sizes": sizes * NUM_SPARSE if len(sizes) == 1 else sizes}
 
 
 @dataclass(frozen=True)
@@ -87,7 +107,7 @@ class _Preparation:
         self._recipe = recipe
         self._source = recipe.open(files, config.block_mib << 20)
         self._num_source_bytes = sum(file.stat().st_size for file in files)
-        self._splitter = Splitter.of(config.split, files)
+        self._splitter = Splitter.of(config.split, files, self._source.count_rows)
 
     def run(self, settings: dict[str, Any]) -> Manifest:
         """Write the parts and id maps; the manifest is returned, not yet written."""
@@ -98,7 +118,7 @@ class _Preparation:
         return self._manifest(settings, fitted.outcome(tally), bad, splits)
 
     def _count(self) -> Tally:
-        bad, tally = BadLines(self._config.max_bad_fraction), self._recipe.new_tally()
+        bad, tally = BadLines(self._config.max_bad_fraction, self._recipe.expected_lines), self._recipe.new_tally()
         with Progress("counting ids", self._num_source_bytes, self._config.show_progress) as progress:
             for counted in map_in_order(self._count_block, self._source, self._config.num_threads):
                 bad.add(counted.account)
@@ -109,11 +129,11 @@ class _Preparation:
 
     def _count_block(self, block: Any) -> _Counted:
         rows = self._recipe.parse(block)
-        is_train = self._splitter.assign(block, rows.row_ids) == TRAIN
+        is_train = self._splitter.assign(block, rows) == TRAIN
         return _Counted(BlockAccount.of(block, rows), self._recipe.count(rows, is_train))
 
     def _write(self, fitted: Fitted, tally: Tally) -> tuple[BadLines, dict[str, Split]]:
-        bad = BadLines(self._config.max_bad_fraction)
+        bad = BadLines(self._config.max_bad_fraction, self._recipe.expected_lines)
         sizes = self._config.rows_per_part, self._config.row_group_rows
         stored = fitted.stored_schema(self._source.has_truth)
         writers = [PartWriter(self._directory, split, stored, *sizes) for split in SPLITS]
@@ -135,7 +155,7 @@ class _Preparation:
 
     def _transform_block(self, block: Any, *, fitted: Fitted) -> _Columns:
         rows = self._recipe.parse(block)
-        split = self._splitter.assign(block, rows.row_ids)
+        split = self._splitter.assign(block, rows)
         table, tally = fitted.columns(rows, split == TRAIN)
         tables = {int(s): table.filter(pa.array(split == s)) for s in np.unique(split)}
         return _Columns(BlockAccount.of(block, rows), tables, tally)

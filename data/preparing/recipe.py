@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.manifest import DenseStatistics, SourceFile, SparseStatistics
-from data.raw.bad_lines import Rows
+from data.raw.spec_rows import SpecRows
 from data.schema import Schema
 
 
@@ -25,6 +25,10 @@ class RawSource(Protocol):
     def has_truth(self) -> bool: ...
 
     def __iter__(self) -> Iterator[Any]: ...
+
+    def count_rows(self, file: Path) -> int:
+        """Rows of one of the files, bad ones counted."""
+        ...
 
 
 class Tally(Protocol):
@@ -64,9 +68,18 @@ class Recipe(Protocol):
         """Whether the train rows are counted in a pass of their own before anything can be written."""
         ...
 
+    @property
+    def expected_lines(self) -> str:
+        """What a sound line looks like, for the message about bad ones."""
+        ...
+
+    def files(self, source: str) -> list[Path]:
+        """The raw files in order. DataError where there are none, or one cannot be used."""
+        ...
+
     def open(self, files: list[Path], block_bytes: int) -> RawSource: ...
 
-    def parse(self, block: Any) -> Rows: ...
+    def parse(self, block: Any) -> SpecRows: ...
 
     def count(self, rows: Any, is_train: np.ndarray) -> Any:
         """The tally of a block in the counting pass."""

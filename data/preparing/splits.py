@@ -1,7 +1,9 @@
 """Which split a row belongs to: a function of the settings and the row alone, so any block can be split by itself."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -9,10 +11,29 @@ from data.config import SplitConfig
 from data.counter import counters, derive_key, mix
 from data.errors import DataError
 from data.manifest import SPLITS
-from data.raw.raw_blocks import TextBlock, count_lines
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 _ROW, _VAL = 0, 1
+
+
+class SplitBlock(Protocol):
+    """A block of a raw file; `num_before`: rows of the file before it."""
+
+    @property
+    def file_index(self) -> int: ...
+
+    @property
+    def num_before(self) -> int: ...
+
+
+class SplitRows(Protocol):
+    """The good rows of a block: their ids, and their places in it; int64."""
+
+    @property
+    def row_ids(self) -> np.ndarray: ...
+
+    @property
+    def places(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -24,8 +45,8 @@ class Splitter:
     num_val_lines: int
 
     @classmethod
-    def of(cls, config: SplitConfig, files: list[Path]) -> "Splitter":
-        """The splitter for these raw files; by day it counts the lines of the last one. DataError where it is the only one."""
+    def of(cls, config: SplitConfig, files: list[Path], count_rows: Callable[[Path], int]) -> "Splitter":
+        """The splitter for these raw files; by day it counts the rows of the last one. DataError where it is the only one."""
         if config.by != "day":
             return cls(config, len(files), 0)
         if len(files) < 2:
@@ -33,12 +54,13 @@ class Splitter:
                 f"split.by=day needs a folder of two days or more (the last is for val and test); found only {files[0]}."
                 " Add days, or choose split.by=fraction."
             )
-        return cls(config, len(files), -(-count_lines(files[-1]) // 2))
+        return cls(config, len(files), -(-count_rows(files[-1]) // 2))
 
-    def assign(self, block: TextBlock, row_ids: np.ndarray) -> np.ndarray:
+    def assign(self, block: SplitBlock, rows: SplitRows) -> np.ndarray:
         """The split of each row of the block, uint8 [n]: TRAIN, VAL or TEST."""
+        row_ids = rows.row_ids
         if self.config.by == "day":
-            return self._by_day(block, row_ids)
+            return self._by_day(block, rows.places)
         if self.config.by == "fold":
             return self._by_fold(row_ids)
         uniforms = self._uniforms(row_ids, _ROW)
@@ -50,10 +72,10 @@ class Splitter:
         is_val = self._uniforms(row_ids, _VAL) < self.config.val_fraction
         return np.where(folds == self.config.fold, TEST, np.where(is_val, VAL, TRAIN)).astype(np.uint8)
 
-    def _by_day(self, block: TextBlock, row_ids: np.ndarray) -> np.ndarray:
+    def _by_day(self, block: SplitBlock, places: np.ndarray) -> np.ndarray:
         if block.file_index < self.num_files - 1:
-            return np.full(len(row_ids), TRAIN, dtype=np.uint8)
-        lines_before = row_ids - block.first_row_id + block.first_line - 1
+            return np.full(len(places), TRAIN, dtype=np.uint8)
+        lines_before = block.num_before + places
         return np.where(lines_before < self.num_val_lines, VAL, TEST).astype(np.uint8)
 
     def _uniforms(self, row_ids: np.ndarray, purpose: int) -> np.ndarray:

@@ -11,6 +11,8 @@ from data.errors import DataError
 # With this many bad lines, and too many for what was read so far, reading on would teach nothing new.
 _GIVE_UP_AT = 100_000
 
+CRITEO_LINES = "Expected lines of label (0 or 1), 13 integers, 26 ids of 8 hex digits, between tabs, ended by LF."
+
 
 @dataclass(frozen=True, kw_only=True)
 class BadLine:
@@ -20,6 +22,16 @@ class BadLine:
     file: str
     line: int
     example: str
+
+
+@dataclass(frozen=True)
+class TimeSpan:
+    """When the rows of a block happened, whose times do not go back: seconds, and where the block begins."""
+
+    first: int
+    last: int
+    file: str
+    line: int
 
 
 class Block(Protocol):
@@ -44,6 +56,9 @@ class Rows(Protocol):
     @property
     def bad_lines(self) -> tuple[BadLine, ...]: ...
 
+    @property
+    def time_span(self) -> TimeSpan | None: ...
+
 
 @dataclass(frozen=True)
 class BlockAccount:
@@ -54,17 +69,26 @@ class BlockAccount:
     num_kept: int
     bad_counts: Counter[str]
     bad_lines: tuple[BadLine, ...]
+    time_span: TimeSpan | None = None
 
     @classmethod
     def of(cls, block: Block, rows: Rows) -> "BlockAccount":
-        return cls(block.num_source_bytes, block.num_lines, len(rows.row_ids), rows.bad_counts, rows.bad_lines)
+        return cls(
+            block.num_source_bytes,
+            block.num_lines,
+            len(rows.row_ids),
+            rows.bad_counts,
+            rows.bad_lines,
+            rows.time_span,
+        )
 
 
 class BadLines:
     """Counts by kind, with the first of each kind, over the blocks in order."""
 
-    def __init__(self, max_fraction: float) -> None:
-        self._max_fraction = max_fraction
+    def __init__(self, max_fraction: float, expected: str = CRITEO_LINES) -> None:
+        self._max_fraction, self._expected = max_fraction, expected
+        self._last_time: int | None = None
         self._num_kept = 0
         self._firsts: dict[str, BadLine] = {}
         self.counts: Counter[str] = Counter()
@@ -75,6 +99,7 @@ class BadLines:
 
     def add(self, block: BlockAccount) -> None:
         """Take a block into account. DataError where going on is pointless."""
+        self._check_time(block.time_span)
         self._num_kept += block.num_kept
         self.counts.update(block.bad_counts)
         for bad in block.bad_lines:
@@ -87,6 +112,13 @@ class BadLines:
         if self.counts.total() > self._max_fraction * self.num_lines:
             raise DataError(self._message())
 
+    def _check_time(self, span: TimeSpan | None) -> None:
+        if span is None:
+            return
+        if self._last_time is not None and span.first < self._last_time:
+            raise out_of_order(span.file, span.line, self._last_time, span.first)
+        self._last_time = span.last
+
     def _message(self) -> str:
         num_bad, fraction = self.counts.total(), self.counts.total() / self.num_lines
         kinds = "\n".join(
@@ -96,9 +128,17 @@ class BadLines:
         return (
             f"{num_bad:,} of {self.num_lines:,} lines read are bad ({fraction:.3g}), accepted is a fraction of"
             f" {self._max_fraction:g}:\n{kinds}\n"
-            "Expected lines of label (0 or 1), 13 integers, 26 ids of 8 hex digits, between tabs, ended by LF.\n"
+            f"{self._expected}\n"
             f"Mend them, or accept them with max_bad_fraction={_round_up(fraction):g}. Nothing was written."
         )
+
+
+def out_of_order(file: str, line: int, before: int, found: int) -> DataError:
+    """What to say of rows whose times go back, in seconds since 1970."""
+    return DataError(
+        f"{file}:{line} happened at {found}, a row before it at {before} (seconds since 1970). The spec says that rows come in"
+        " the order of time: sort them, or take `ordered` out of the spec."
+    )
 
 
 def _round_up(fraction: float) -> float:

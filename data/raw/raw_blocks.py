@@ -1,27 +1,23 @@
 """Raw text in blocks of whole lines, numbered, in bounded memory; .gz is unpacked on the way."""
 
-import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from data.errors import DataError
 from data.manifest import SourceFile
+from data.raw.header import Header, read_header
+from data.raw.text_file import READ_BYTES, TextFile
 from data.truth import TruthCursor, have_truth, truth_path_of
-
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextBlock:
     """Whole lines, each ended by a line feed. Line numbers count from 1 within the file, row ids from 0 over all files.
 
-    `is_cut_off`: the .gz file ends in the midst, and the last line here is what was left of it (maybe nothing).
+    `is_cut_off`: the packed file ends in the midst, and the last line here is what was left of it (maybe nothing). `columns`:
+    what the file's header names; the header itself is in no block, though it is line 1.
     """
 
     text: bytes
@@ -33,17 +29,25 @@ class TextBlock:
     num_source_bytes: int
     is_cut_off: bool = False
     probabilities: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def num_before(self) -> int:
+        """Lines of the file before this block, the header not counted."""
+        return self.first_line - (2 if self.columns else 1)
 
 
 @dataclass
 class RawText:
     """Iterates over the blocks of all files in order. After the iteration `origin` names each file with its checksum.
 
-    The true click probabilities come along where every file has them beside it (`has_truth`).
+    The true click probabilities come along where every file has them beside it (`has_truth`). `header`: how to read the first
+    line of every file, where that names the columns.
     """
 
     files: Sequence[Path]
     block_bytes: int
+    header: Header | None = None
     origin: list[SourceFile] = field(default_factory=list)
 
     @property
@@ -55,10 +59,13 @@ class RawText:
         has_truth = self.has_truth
         next_row_id = 0
         for file_index, file in enumerate(self.files):
-            reader = _FileReader(file, self.block_bytes)
+            reader = TextFile(file, self.block_bytes)
             truth = TruthCursor(truth_path_of(file)) if has_truth else None
-            next_line = 1
+            next_line, columns = 1, ()
             for text, num_source_bytes, is_cut_off in reader:
+                if self.header and next_line == 1:
+                    columns, text = read_header(text, self.header, file)
+                    next_line = 2
                 num_lines = int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n")))
                 yield TextBlock(
                     text=text,
@@ -70,101 +77,20 @@ class RawText:
                     num_source_bytes=num_source_bytes,
                     is_cut_off=is_cut_off,
                     probabilities=truth.take(num_lines) if truth else None,
+                    columns=columns,
                 )
                 next_line += num_lines
                 next_row_id += num_lines
+            num_read = next_line - (2 if self.header else 1)
             if truth and not reader.is_cut_off:
-                truth.close(next_line - 1)
-            self.origin.append(reader.source_file(next_line - 1, truth.sha256() if truth else None))
+                truth.close(num_read)
+            self.origin.append(reader.source_file(num_read, truth.sha256() if truth else None))
+
+    def count_rows(self, file: Path) -> int:
+        """Lines of a raw file behind its header, a last one without line feed included."""
+        return count_lines(file) - (1 if self.header else 0)
 
 
 def count_lines(file: Path) -> int:
     """Lines of a raw file, a last one without line feed included."""
-    return sum(text.count(b"\n") for text, _, _ in _FileReader(file, _READ_BYTES))
-
-
-class _FileReader:
-    """Yields (whole lines, source bytes behind them, cut off?) and takes the checksum of the source bytes on the way."""
-
-    def __init__(self, file: Path, block_bytes: int) -> None:
-        self._file = file
-        self._block_bytes = block_bytes
-        self._sha256 = hashlib.sha256()
-        self._num_bytes = 0
-        self.is_cut_off = False
-
-    def __iter__(self) -> Iterator[tuple[bytes, int, bool]]:
-        kept: list[bytes] = []
-        num_kept, reported = 0, 0
-        for text in self._texts():
-            kept.append(text)
-            num_kept += len(text)
-            if num_kept < self._block_bytes:
-                continue
-            lines, rest = _cut_behind_last_line(b"".join(kept), self._file, self._block_bytes)
-            yield lines, self._num_bytes - reported, False
-            reported = self._num_bytes
-            kept, num_kept = [rest], len(rest)
-        last = b"".join(kept)
-        if self.is_cut_off or (last and not last.endswith(b"\n")):
-            last += b"\n"
-        if last:
-            yield last, self._num_bytes - reported, self.is_cut_off
-
-    def source_file(self, num_lines: int, truth_sha256: str | None) -> SourceFile:
-        """What was read; whole only when the iteration has ended."""
-        return SourceFile(
-            name=self._file.name,
-            num_bytes=self._num_bytes,
-            sha256=self._sha256.hexdigest(),
-            num_lines=num_lines,
-            truth_sha256=truth_sha256,
-        )
-
-    def _texts(self) -> Iterator[bytes]:
-        chunks = self._chunks()
-        first = next(chunks, b"")
-        if not first.startswith(_GZIP_MAGIC):
-            yield first
-            yield from chunks
-            return
-        yield from self._unpacked(first, chunks)
-
-    def _chunks(self) -> Iterator[bytes]:
-        try:
-            with self._file.open("rb") as file:
-                while chunk := file.read(min(_READ_BYTES, self._block_bytes)):
-                    self._sha256.update(chunk)
-                    self._num_bytes += len(chunk)
-                    yield chunk
-        except OSError as error:
-            raise DataError(f"{self._file} cannot be read: {error.strerror}.") from error
-
-    def _unpacked(self, first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """The text of a .gz file of one or more members, at most a block at a time however well it was packed."""
-        inflater = zlib.decompressobj(_GZIP_WINDOW)
-        packed = first
-        try:
-            while packed:
-                yield inflater.decompress(packed, self._block_bytes)
-                packed = inflater.unconsumed_tail
-                if inflater.eof:
-                    # Another member, or zeros that pad the file to whole blocks of a tape or disk.
-                    packed = inflater.unused_data.lstrip(b"\0") or next(chunks, b"").lstrip(b"\0")
-                    inflater = zlib.decompressobj(_GZIP_WINDOW) if packed else inflater
-                packed = packed or next(chunks, b"")
-            yield b"" if inflater.eof else inflater.flush()
-        except zlib.error as error:
-            raise DataError(
-                f"{self._file} is damaged: {error}. Expected an intact .gz file: fetch it again."
-            ) from error
-        self.is_cut_off = not inflater.eof
-
-
-def _cut_behind_last_line(text: bytes, file: Path, block_bytes: int) -> tuple[bytes, bytes]:
-    end = text.rfind(b"\n") + 1
-    if end == 0:
-        raise DataError(
-            f"{file} has a line of more than {block_bytes:,} bytes. Expected Criteo-format text of about 240 bytes a line."
-        )
-    return text[:end], text[end:]
+    return sum(text.count(b"\n") for text, _, _ in TextFile(file, READ_BYTES))

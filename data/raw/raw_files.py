@@ -5,6 +5,7 @@ from pathlib import Path
 
 from data.errors import DataError
 
+CRITEO_TEXT = "Criteo-format text (plain or .gz) or a folder of days"
 _DAY = re.compile(r"day_(\d+)(\.gz)?")
 
 
@@ -14,16 +15,17 @@ def raw_files(source: str | Path) -> list[Path]:
     DataError for a path that is missing or empty, a folder without days, with a day twice or with a day left out.
     """
     source = Path(source)
-    files = _days(source) if source.is_dir() else [source]
+    files = day_files(source) if source.is_dir() else [source]
     for file in files:
-        _check_readable(file)
+        check_readable(file, CRITEO_TEXT, "label, 13 integers, 26 ids, tab-separated")
     return files
 
 
-def _days(folder: Path) -> list[Path]:
-    numbered = [(int(match[1]), path) for path in _entries(folder) if (match := _DAY.fullmatch(path.name))]
+def day_files(folder: Path) -> list[Path]:
+    """The files day_0, day_1, ... of a folder, each plain or .gz."""
+    numbered = [(int(match[1]), path) for path in entries(folder) if (match := _DAY.fullmatch(path.name))]
     if not numbered:
-        found = ", ".join(path.name for path in _entries(folder)[:5]) or "nothing"
+        found = ", ".join(path.name for path in entries(folder)[:5]) or "nothing"
         raise DataError(
             f"{folder} holds no day_0, day_1, ... files (plain or .gz); it holds {found}. Name a file, or a folder of days."
         )
@@ -40,22 +42,22 @@ def _days(folder: Path) -> list[Path]:
     return [path for _, path in numbered]
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, by name."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
 
 
-def _check_readable(file: Path) -> None:
+def check_readable(file: Path, expected: str, line: str = "at least one row") -> None:
+    """DataError where the file is missing, cannot be read or is empty. `expected`: what to put there."""
     try:
         with file.open("rb") as opened:
             is_empty = not opened.read(1)
     except FileNotFoundError as error:
-        raise DataError(
-            f"{file} does not exist. Expected Criteo-format text (plain or .gz) or a folder of days."
-        ) from error
+        raise DataError(f"{file} does not exist. Expected {expected}.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
     if is_empty:
-        raise DataError(f"{file} is empty. Expected Criteo-format text: label, 13 integers, 26 ids, tab-separated.")
+        raise DataError(f"{file} is empty. Expected {expected}: {line}.")

@@ -39,11 +39,12 @@ _NOT_HEX = 0x100
 class RawRows:
     """The good lines of a block as arrays, and a count of its bad ones.
 
-    row_ids int64 [n]; labels int8 [n]; integers int64 [13, n], 0 where missing; ids uint32 [26, n], 0 where missing;
-    the masks are bool and true where the field is empty; probabilities float64 [n] or none.
+    row_ids and places (in the block) int64 [n]; labels int8 [n]; integers int64 [13, n], 0 where missing; ids uint32 [26, n], 0
+    where missing; the masks are bool and true where the field is empty; probabilities float64 [n] or none.
     """
 
     row_ids: np.ndarray
+    places: np.ndarray
     labels: np.ndarray
     integers: np.ndarray
     integer_missing: np.ndarray
@@ -115,12 +116,13 @@ def _parse_text(text: bytes, places: np.ndarray, block: TextBlock) -> RawRows | 
         np.zeros((NUM_SPARSE, len(places)), dtype=bool),
     )
     for row, missing, name in zip(ids, id_missing, SPARSE_NAMES, strict=True):
-        if not _decode_hex(table[name].combine_chunks(), row, missing):
+        if not decode_hex(table[name].combine_chunks(), row, missing):
             return None
     if np.abs(integers).max(initial=0) >= 10**18:
         return None
     return RawRows(
         row_ids=block.first_row_id + places,
+        places=places,
         labels=labels,
         integers=integers,
         integer_missing=integer_missing,
@@ -164,7 +166,7 @@ def _integers(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return values, missing
 
 
-def _decode_hex(column: pa.BinaryArray, ids: np.ndarray, missing: np.ndarray) -> bool:
+def decode_hex(column: pa.BinaryArray, ids: np.ndarray, missing: np.ndarray) -> bool:
     """Fill `ids` and `missing` from strings of 8 hex digits; false if there is any other string.
 
     The strings lie end to end in Arrow's buffer, so pairs of characters are looked up 16 bits at a time.

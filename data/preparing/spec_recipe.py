@@ -1,0 +1,237 @@
+"""A feature spec as the recipe of the prepare job.
+
+Legend: n rows of a block.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.manifest import SparseStatistics
+from data.preparing.dense_values import Moments, dense_values, moment_sums
+from data.preparing.exact_sums import ColumnSums
+from data.preparing.id_rows import IdMap
+from data.preparing.key_counts import KeyCounts, merge_counts
+from data.preparing.recipe import Outcome
+from data.preparing.sparse_values import RowLookup, lookup_without_counts, stored_arrays, stored_fields
+from data.preparing.tallies import BagTally, BlockTally, FeatureTally, Tally, dense_statistics
+from data.raw.bad_lines import CRITEO_LINES
+from data.raw.criteo_rows import parse_criteo
+from data.raw.header import Header
+from data.raw.parquet_blocks import RawParquet, TableBlock
+from data.raw.raw_blocks import RawText, TextBlock
+from data.raw.raw_files import raw_files
+from data.raw.spec_parser import SpecParser
+from data.raw.spec_rows import SpecRows
+from data.raw.table_files import table_files
+from data.schema import Schema, SparseFeature
+from data.spec.criteo import is_criteo_text
+from data.spec.feature_spec import FeatureSpec, SparseSpec
+
+ID_MAPS = "id_maps"
+# The planner divides by the mean number of ids: a feature that is always empty still has one in a thousand rows.
+_FEWEST_IDS = 0.001
+
+
+@dataclass(frozen=True)
+class SpecRecipe:
+    """Text or Parquet under a spec. Criteo's own format has a parser of its own, which gives the same rows faster."""
+
+    spec: FeatureSpec
+
+    @property
+    def counts_first(self) -> bool:
+        return any(each.ids == "vocabulary" for each in self.spec.sparse) or any(
+            each.is_standardised for each in self.spec.dense
+        )
+
+    @property
+    def expected_lines(self) -> str:
+        """What a sound line looks like, for the message about bad ones."""
+        if self._is_criteo:
+            return CRITEO_LINES
+        return "Expected rows as the spec says: see docs/data.md for what makes a row bad, and for types and missing values."
+
+    def files(self, source: str) -> list[Path]:
+        return raw_files(source) if self._is_criteo else table_files(source, self.spec.format)
+
+    def open(self, files: list[Path], block_bytes: int) -> RawText | RawParquet:
+        form = self.spec.format
+        if form.kind == "parquet":
+            return RawParquet(files, self.spec.columns)
+        header = Header(form.separator, form.quote_character, self.spec.columns) if form.header else None
+        return RawText(files, block_bytes, header)
+
+    def parse(self, block: TextBlock | TableBlock) -> SpecRows:
+        if self._is_criteo and isinstance(block, TextBlock):
+            return parse_criteo(block)
+        return self._parser.parse(block)
+
+    def count(self, rows: SpecRows, is_train: np.ndarray) -> BlockTally:
+        """Ids of the features with a vocabulary, and sums of the numbers to be standardised, over the train rows."""
+        sparse = {
+            spec.name: BagTally.of(bags, is_train)
+            for spec, bags in zip(self.spec.sparse, rows.bags, strict=True)
+            if spec.ids == "vocabulary"
+        }
+        dense = {
+            spec.name: moment_sums(spec, numbers, is_train)
+            for spec, numbers in zip(self.spec.dense, rows.dense, strict=True)
+            if spec.is_standardised
+        }
+        return BlockTally(sparse, dense)
+
+    def new_tally(self) -> Tally:
+        return Tally()
+
+    def fit(self, tally: Tally | None, directory: Path) -> "FittedSpec":
+        tally = tally or Tally()
+        moments = {
+            spec.name: Moments(*tally.dense[spec.name].mean_and_std())
+            for spec in self.spec.dense
+            if spec.is_standardised and spec.name in tally.dense
+        }
+        lookups = {spec.name: lookup_without_counts(spec) for spec in self.spec.sparse if spec.ids != "vocabulary"}
+        counted = {}
+        for table, specs in self._vocabularies().items():
+            counts = {spec.name: _counts_of(tally, spec.name) for spec in specs}
+            id_map = _fit_map(table, specs, counts, directory)
+            for spec in specs:
+                lookups[spec.name] = id_map
+                found = tally.sparse.setdefault(spec.name, FeatureTally())
+                num_unmapped = _num_unmapped(counts[spec.name], id_map)
+                statistics = found.statistics(counts[spec.name].counts, num_unmapped)
+                counted[spec.name] = Counted(statistics, found.mean_ids)
+        return FittedSpec(self.spec, lookups, moments, counted)
+
+    def _vocabularies(self) -> dict[str, list[SparseSpec]]:
+        tables: dict[str, list[SparseSpec]] = {}
+        for spec in self.spec.sparse:
+            if spec.ids == "vocabulary":
+                tables.setdefault(spec.table_name, []).append(spec)
+        return tables
+
+    @cached_property
+    def _is_criteo(self) -> bool:
+        return is_criteo_text(self.spec)
+
+    @cached_property
+    def _parser(self) -> SpecParser:
+        return SpecParser(self.spec)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the train rows say of a sparse feature; `mean_ids`: ids per row."""
+
+    statistics: SparseStatistics
+    mean_ids: float
+
+
+@dataclass(frozen=True)
+class FittedSpec:
+    """`lookups` and `moments` by feature; `counted`: those features whose ids were counted before writing."""
+
+    spec: FeatureSpec
+    lookups: Mapping[str, RowLookup]
+    moments: Mapping[str, Moments]
+    counted: Mapping[str, Counted]
+
+    def stored_schema(self, has_truth: bool) -> pa.Schema:
+        return pa.schema(
+            [
+                ("row_id", pa.int64()),
+                ("label", pa.int8()),
+                *([("timestamp", pa.int64())] if self.spec.timestamp else []),
+                *((name, pa.float32()) for name in self.spec.dense_names),
+                *(field for each in self.spec.sparse for field in stored_fields(each)),
+                *([("true_probability", pa.float64())] if has_truth else []),
+            ]
+        )
+
+    def columns(self, rows: SpecRows, is_train: np.ndarray) -> tuple[pa.Table, BlockTally]:
+        arrays: list[pa.Array] = [pa.array(rows.row_ids), pa.array(rows.labels)]
+        if rows.timestamps is not None:
+            arrays.append(pa.array(rows.timestamps))
+        dense: dict[str, ColumnSums] = {}
+        for name, values, missing in self._dense(rows):
+            arrays.append(pa.array(values))
+            dense[name] = ColumnSums.of(values, missing, is_train)
+        sparse: dict[str, BagTally] = {}
+        for spec, bags in zip(self.spec.sparse, rows.bags, strict=True):
+            lookup = self.lookups[spec.name]
+            table_rows = lookup.rows(bags.keys, bags.missing)
+            arrays += stored_arrays(spec, bags, table_rows, lookup.num_rows)
+            if spec.name not in self.counted:
+                # An id is then what it was hashed to; counting is by far faster on 32 bits.
+                mapped = replace(bags, keys=table_rows.view(np.uint32), texts=None, text_keys=None)
+                sparse[spec.name] = BagTally.of(mapped, is_train)
+        if rows.probabilities is not None:
+            arrays.append(pa.array(rows.probabilities))
+        table = pa.Table.from_arrays(arrays, schema=self.stored_schema(rows.probabilities is not None))
+        return table, BlockTally(sparse, dense)
+
+    def new_tally(self) -> Tally:
+        return Tally()
+
+    def outcome(self, tally: Tally) -> Outcome:
+        counted = dict(self.counted)
+        for name, found in tally.sparse.items():
+            counted[name] = Counted(found.statistics(found.take().counts, 0), found.mean_ids)
+        return Outcome(
+            schema=Schema(
+                dense=self.spec.dense_names,
+                sparse=tuple(self._feature(each, counted[each.name]) for each in self.spec.sparse),
+            ),
+            sparse_statistics={each.name: counted[each.name].statistics for each in self.spec.sparse},
+            dense_statistics={name: dense_statistics(tally.dense[name]) for name in self.spec.dense_names},
+        )
+
+    def _dense(self, rows: SpecRows) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Name, values and what is missing of each stored number: the features, then the indicators."""
+        never = np.zeros(len(rows.labels), dtype=bool)
+        for spec, numbers in zip(self.spec.dense, rows.dense, strict=True):
+            yield spec.name, dense_values(spec, numbers, self.moments.get(spec.name)), numbers.missing
+        for spec, numbers in zip(self.spec.dense, rows.dense, strict=True):
+            if spec.missing_indicator:
+                yield f"{spec.name}_missing", numbers.missing.astype(np.float32), never
+
+    def _feature(self, spec: SparseSpec, counted: Counted) -> SparseFeature:
+        size = spec.multi_hot.size if spec.multi_hot else 0
+        mean_ids = max(_FEWEST_IDS, counted.mean_ids) if spec.list else float(size or 1)
+        return SparseFeature(
+            name=spec.name,
+            num_embeddings=self.lookups[spec.name].num_rows,
+            pooling_factor=mean_ids,
+            table="" if spec.table == spec.name else spec.table,
+            weighted=spec.is_weighted,
+            is_list=spec.is_stored_as_list,
+            max_length=size or spec.max_length,
+        )
+
+
+def _counts_of(tally: Tally, name: str) -> KeyCounts:
+    return (
+        tally.sparse[name].take() if name in tally.sparse else KeyCounts(np.empty(0, np.uint64), np.empty(0, np.int64))
+    )
+
+
+def _fit_map(table: str, specs: list[SparseSpec], counts: Mapping[str, KeyCounts], directory: Path) -> IdMap:
+    """The map of a table's ids, and its file."""
+    together = merge_counts(list(counts.values()))
+    id_map = IdMap(together.keys, together.counts, specs[0].min_count)
+    (directory / ID_MAPS).mkdir(exist_ok=True)
+    stored = id_map.table(together.texts, is_signed=specs[0].type == "integer")
+    pq.write_table(stored, directory / ID_MAPS / f"{table}.parquet", compression="lz4")
+    return id_map
+
+
+def _num_unmapped(counts: KeyCounts, id_map: IdMap) -> int:
+    """Ids, not distinct ones, that are too rare to have a row."""
+    rows = id_map.rows(counts.keys, np.zeros(len(counts.keys), dtype=bool))
+    return int(counts.counts[rows == 0].sum())
