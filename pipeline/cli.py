@@ -134,7 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     set_up_logging(is_quiet_rank=rank_of_launcher() > 0)
     try:
-        return _run(argv)
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
     except argparse.ArgumentError as error:
         print(f"shardline: {_explain(error, argv)}", file=sys.stderr)
         return EXIT_USER_MISTAKE
@@ -157,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return EXIT_FAILED
         raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return notice.exit_code
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -169,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
+    except BrokenPipeError:  # the reader of our answer, such as `head`, has seen enough
 def build_parser(only: str | None = None) -> ArgumentParser:
     """The parser of all jobs; with `only`, the other jobs are named but their settings are not loaded."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)

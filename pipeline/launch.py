@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from data.errors import ShardlineError
 
 EXIT_FAILED = 1
 EXIT_USER_MISTAKE = 2
+EXIT_START_AGAIN = 75
+"""Saved and stopped because another host's ranks were asked to: torchrun here is to start its ranks again, without them."""
 EXIT_INTERRUPTED = 130
 _QUIET = "SHARDLINE_RANK_ERRORS_TO_LAUNCHER"
 _MONITOR_INTERVAL_S = 0.1
@@ -24,6 +27,11 @@ class HungRank(Exception):
 
 class AskedToStop(Exception):
     """The job was asked to stop (SIGTERM), and has saved where it stands; the message says how to go on."""
+
+    def __init__(self, message: str, *, here: bool) -> None:
+        super().__init__(message)
+        self.exit_code = 0 if here or is_under_own_launcher() else EXIT_START_AGAIN
+        """0 where it was this rank that was asked; torchrun would take 0 for a run that is done."""
 
 
 def launch(num_ranks: int, arguments: list[str], max_restarts: int = 0) -> int:
@@ -77,17 +85,26 @@ def is_rank() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_under_own_launcher() -> bool:
+    """Whether `launch` started this process: all ranks are on this host then, and stop as one."""
+    return _QUIET in os.environ
+
+
 def rank_of_launcher() -> int:
     """This process's rank as torchrun set it; 0 without torchrun."""
     return int(os.environ.get("RANK", "0")) if is_rank() else 0
 
 
 def report_user_mistake(error: ShardlineError) -> None:
-    """Say on stderr what went wrong; under our launcher, hand it over instead, so that it is said once and not per rank."""
+    """Say on stderr what went wrong; under our launcher, hand it over instead, so that it is said once and not per rank.
+
+    torchrun's own summary shows it too, with its time; `docs/cluster/torchrun.sh` does not start again after a mistake.
+    """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
-        Path(path).write_text(json.dumps({"message": {"message": str(error), "extraInfo": {"timestamp": "0"}}}))
-    if _QUIET not in os.environ:
+        said = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time())), "user_mistake": True}}
+        Path(path).write_text(json.dumps({"message": said}))
+    if not is_under_own_launcher():
         print(f"shardline: {error}", file=sys.stderr)
 
 

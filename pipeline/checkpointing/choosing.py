@@ -30,8 +30,11 @@ def last_good(path: Path) -> Path:
             return checkpoint
         logger.warning("%s", problem)
         problems.append(problem)
-    found = "; ".join(problems) if problems else f"looked for {_folder_of(path)}/step-*"
-    raise CheckpointError(f"{path} holds no checkpoint that is whole ({found}).")
+    if not problems:
+        raise CheckpointError(
+            f"{path} is not a checkpoint (it has no {META}), nor a run's directory (nothing is {_folder_of(path)}/step-*)."
+        )
+    raise CheckpointError(f"{path} holds no checkpoint that is whole ({'; '.join(problems)}).")
 
 
 def has_checkpoints(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """What a checkpoint says of itself: where the run stood, and what it is a checkpoint of."""
 
+import difflib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -59,9 +60,10 @@ def read_meta(path: Path) -> CheckpointMeta:
     """What a checkpoint directory says of itself; CheckpointError where it is none, or of another format."""
     try:
         content = json.loads((path / META).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        wrong = f"is not a checkpoint: it has no {META}" if path.exists() else f"does not exist{_nearest(path)}"
         raise CheckpointError(
-            f"{path} is not a checkpoint: it has no {META}. Give a directory such as "
+            f"{path} {wrong}. Give a directory such as "
             "artifacts/runs/<name>/checkpoints/step-00001000, or a run's directory."
         ) from None
     except (ValueError, OSError, RecursionError) as error:
@@ -132,3 +134,10 @@ _KINDS: dict[str, type] = {
 
 def _shape(rows_and_dim: list[int] | None) -> str:
     return "absent" if rows_and_dim is None else f"{rows_and_dim[0]} rows x {rows_and_dim[1]}"
+def _nearest(path: Path) -> str:
+    """What lies beside a path that does not exist and has nearly its name, in words."""
+    beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, beside, n=3)
+    return f" (there is {' and '.join(close)})" if close else ""
+
+

@@ -71,7 +71,7 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
         last = learner.save(saver, outcome.standing, ranks)
         saver.wait()
     if outcome.was_asked_to_stop:
-        raise AskedToStop(_how_to_go_on(directory, last, config))
+        raise AskedToStop(_how_to_go_on(directory, last, config), here=asked_to_stop.is_set())
     life.note("evaluating", outcome.step)
     results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
     peak = ranks.largest(peak_rss_gib())

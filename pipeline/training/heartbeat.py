@@ -1,5 +1,6 @@
 """Who hangs: every rank leaves signs of life in the launcher's store, so that those who wait can name the one that is stuck."""
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,9 @@ from pipeline.launch import HungRank
 
 _INTERVAL_S = 1.0
 _STALE_S = 5.0
+_ASK_FOR_S = 5.0
 _TIMED_OUT = re.compile(r"timed? ?out", re.IGNORECASE)
+_CUT_OFF = "cannot reach the host that keeps the ranks' signs of life: the link is cut, or that host is gone"
 
 
 @dataclass
@@ -53,7 +56,20 @@ class Heartbeat:
         self._ended.set()
 
     def who_hangs(self) -> str:
-        """The ranks that the others wait for, in words: silent ones, else those that are behind."""
+        """The ranks that the others wait for, in words; where the store does not answer, that this host is cut off."""
+        answers: list[str] = []
+
+        def ask() -> None:
+            with contextlib.suppress(RuntimeError):  # the store went with its host
+                answers.append(self._silent_or_behind())
+
+        asking = threading.Thread(target=ask, name="who-hangs", daemon=True)  # a cut link answers neither yes nor no
+        asking.start()
+        asking.join(_ASK_FOR_S)
+        return answers[0] if answers else f"rank {self._rank} ({self._life.host}) {_CUT_OFF}"
+
+    def _silent_or_behind(self) -> str:
+        """Silent ranks, else those that are behind."""
         self._publish()
         lives = {rank: self._life_of(rank) for rank in range(self._num_ranks)}
         now = time.time()
@@ -98,7 +114,7 @@ def heartbeat(rank: int, num_ranks: int) -> Iterator[Heartbeat | NoHeartbeat]:
         yield beating
     except RuntimeError as error:
         if _TIMED_OUT.search(str(error)):
-            raise HungRank(f"{beating.who_hangs()}; the job ends rather than wait for ever") from error
+            raise HungRank(f"{beating.who_hangs()}; this rank ends rather than wait for ever") from error
         raise
     finally:
         beating.stop()

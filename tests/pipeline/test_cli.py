@@ -1,5 +1,6 @@
 """The command line: help, typos, wrong settings. Nothing heavy is imported for them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,16 @@ def test_help_lists_every_job_and_every_job_explains_its_settings(capsys: pytest
         assert "--config" in job_parser(job).format_help()
 
 
+def test_a_reader_that_has_seen_enough_gets_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipeline", "--help"], cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_help_and_typos_import_neither_torch_nor_polars():
     check = (
         "import sys; from pipeline.cli import main; main(['train', '--model.dropuot=1']); "
@@ -46,7 +57,9 @@ def test_help_and_typos_import_neither_torch_nor_polars():
         ("train --model.over_arch=[8,2]", ["model.over_arch ends in 2", "[8, 2, 1]"]),
         ("train --training.stop_at_auc=0.8", ["training.eval_every_steps"]),
         ("train --data.path=nowhere", ["nowhere does not exist", "prepare"]),
-        ("evaluate nowhere", ["nowhere is not a checkpoint"]),
+        ("evaluate nowhere", ["nowhere does not exist", "or a run's directory"]),
+        ("evaluate doc", ["doc does not exist (there is docs)"]),
+        ("evaluate docs", ["docs is not a checkpoint (it has no checkpoint.json), nor a run's directory"]),
         ("prepare --source=nowhere", ["nowhere does not exist"]),
     ],
 )
