@@ -6,6 +6,7 @@ from typing import Literal
 
 from data.criteo import KAGGLE_CARDINALITIES, KAGGLE_CLICK_RATE, NUM_DENSE, NUM_SPARSE, TERABYTE_CLICK_RATE
 from data.errors import ConfigError
+from data.trace_config import TraceConfig
 
 CLICK_RATES = {"kaggle": KAGGLE_CLICK_RATE, "terabyte": TERABYTE_CLICK_RATE}
 
@@ -14,10 +15,10 @@ CLICK_RATES = {"kaggle": KAGGLE_CLICK_RATE, "terabyte": TERABYTE_CLICK_RATE}
 class GenerateConfig:
     """Criteo-format rows with a planted click model: what they look like and where they go."""
 
-    kind: Literal["criteo-like"] = "criteo-like"
-    """What to generate."""
+    kind: Literal["criteo-like", "trace"] = "criteo-like"
+    """criteo-like: text with a planted click model; trace: ids alone, from learned access patterns, as Parquet."""
     output: str = "artifacts/data/demo.tsv.gz"
-    """File to write (.tsv or .tsv.gz); with num_days above 1 a folder that gets day_0, day_1, ... files."""
+    """File to write (.tsv or .tsv.gz; a trace: .parquet); with num_days above 1 a folder of day_0, day_1, ... files."""
     num_rows: int = 600_000
     """Rows in all, over all days."""
     num_days: int = 1
@@ -34,6 +35,8 @@ class GenerateConfig:
     """Skew of the ids: the r-th most frequent id of a feature is drawn in proportion to r ** -exponent."""
     signal: float = 1.0
     """Strength of the planted effects; 0 makes clicks independent of the features."""
+    trace: TraceConfig = field(default_factory=TraceConfig)
+    """The access patterns to generate from, and how (kind=trace only)."""
 
     def __post_init__(self) -> None:
         _require_at_least("generate.num_rows", self.num_rows, 1)
@@ -175,8 +178,16 @@ class RandomConfig:
     """True: every bag draws num_lookups ids; false: 1 to num_lookups of them. Duplicates in a bag are removed."""
     dense_distribution: Literal["uniform", "gaussian"] = "uniform"
     """uniform: in [0, 1); gaussian: mean 0, standard deviation 1."""
-    ids_distribution: Literal["uniform", "gaussian"] = "uniform"
-    """uniform: over the table's rows; gaussian: normal(ids_mu, ids_sigma) clipped to [ids_min, ids_max], as ints."""
+    ids_distribution: Literal["uniform", "gaussian", "zipf", "pareto", "trace"] = "uniform"
+    """uniform: over the table's rows; gaussian: normal(ids_mu, ids_sigma) clipped to [ids_min, ids_max], as ints;
+    zipf: row r in proportion to (r + 1) ** -ids_skew; pareto: of shape ids_skew, modulo the table's rows; trace: accessed as
+    the learned patterns of `trace` say, a table for each of them."""
+    ids_skew: float = 1.1
+    """Exponent of the Zipf law (larger: fewer ids take more), or shape of the Pareto one (larger: fewer ids, too)."""
+    trace: TraceConfig = field(default_factory=TraceConfig)
+    """The learned access patterns (ids_distribution=trace only)."""
+    trace_rows: int = 131_072
+    """Rows after which every trace begins anew, so that any row can be had at once (ids_distribution=trace only)."""
     ids_min: float = 0.0
     """Smallest id (gaussian only), in table rows."""
     ids_max: float | None = None
@@ -197,7 +208,11 @@ class RandomConfig:
             raise ConfigError(
                 f"random.table_sizes is {self.table_sizes}; expected at least one table, each with at least 1 row."
             )
-        if len(self.num_lookups) not in (1, len(self.table_sizes)) or min(self.num_lookups) < 1:
+        if self.ids_distribution == "trace":
+            is_fitting = len(self.num_lookups) >= 1  # the patterns say how many tables there are
+        else:
+            is_fitting = len(self.num_lookups) in (1, len(self.table_sizes))
+        if not is_fitting or min(self.num_lookups) < 1:
             raise ConfigError(
                 f"random.num_lookups is {self.num_lookups}; expected numbers of at least 1:"
                 f" one for all tables, or {len(self.table_sizes)}, one per table."
@@ -211,6 +226,13 @@ class RandomConfig:
                 f"random.ids_max is {self.ids_max}, beyond row {min(self.table_sizes) - 1}, the smallest table's last."
             )
         _require_positive("random.ids_sigma", self.ids_sigma)
+        _require_positive("random.ids_skew", self.ids_skew)
+        _require_at_least("random.trace_rows", self.trace_rows, 1)
+        if (self.ids_distribution == "trace") != (self.trace.patterns is not None):
+            raise ConfigError(
+                f"random.ids_distribution is {self.ids_distribution} and random.trace.patterns {self.trace.patterns};"
+                " expected a directory of patterns (from learn-trace) with trace, and none otherwise."
+            )
 
 
 def _require_at_least(name: str, value: int, least: int) -> None:

@@ -67,6 +67,13 @@ JOBS = (
         module="pipeline.jobs.prepare",
     ),
     Job(
+        name="learn-trace",
+        help="learn how the ids of features are accessed, and keep that as small files without the ids",
+        config="data.trace_config:LearnTraceConfig",
+        module="pipeline.jobs.learn_trace",
+        positionals=(("source", "1"),),
+    ),
+    Job(
         name="train",
         help="plan, shard and train a ranker; evaluate it; write its report",
         config="pipeline.config:TrainConfig",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from data.batch import Batch
 from data.errors import ConfigError
+from data.generating.pattern_files import load_patterns
 from data.generating.random_rows import random_schema
 from data.generating.random_source import RandomEvalReader, RandomReader
 from data.manifest import Manifest
@@ -91,12 +92,19 @@ class Source:
 def open_source(config: DataConfig, seed: int) -> Source:
     """The source that the settings name; DataError where it is not there or not whole."""
     if config.source == "random":
-        marked = fingerprint({**to_plain(config.random), "seed": seed})
         schema = random_schema(config.random)
+        marked = fingerprint({**to_plain(config.random), "seed": seed, **_trace_marks(config)})
         return Source(config=config, schema=schema, fingerprint=marked, manifest=None, seed=seed)
     manifest = Manifest.load(Path(config.path))
     schema = manifest.schema
     return Source(config=config, schema=schema, fingerprint=manifest.fingerprint, manifest=manifest, seed=seed)
+
+
+def _trace_marks(config: DataConfig) -> dict[str, Any]:
+    """What tells learned access patterns apart: the settings only name the place where they lie."""
+    if config.random.ids_distribution != "trace":
+        return {}
+    return {"patterns": [to_plain(pattern) for pattern in load_patterns(config.random.trace.patterns)]}
 
 
 def eval_batch_size(global_batch_size: int, num_ranks: int) -> int:

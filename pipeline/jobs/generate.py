@@ -1,4 +1,4 @@
-"""The generate job: Criteo-format text with a planted click model, and how well the best possible model could do on it."""
+"""The generate job: Criteo-format text with a planted click model, and the best AUC possible on it; or traces of ids."""
 
 import json
 from dataclasses import asdict
@@ -9,12 +9,17 @@ import numpy as np
 from data.aside import written_aside
 from data.config import GenerateConfig
 from data.generating.generator import GeneratedFile, generate
+from data.generating.trace_file import write_traces
 from data.truth import iter_truth, raw_stem
 from pipeline.metrics.exact import ExactScores
 
 
 def run(config: GenerateConfig) -> int:
-    """Exit code 0 when the text, the true click probabilities and a summary beside them are written."""
+    """Exit code 0 when the traces, or the text, the true click probabilities and a summary beside them, are written."""
+    if config.kind == "trace":
+        columns = write_traces(config)
+        print(f"{config.output}: {config.num_rows:,} rows of ids in {len(columns)} columns: {', '.join(columns.names)}")
+        return 0
     files = generate(config)
     best = best_possible(files)
     path = summary_path(config)
