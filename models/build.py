@@ -19,11 +19,13 @@ def build_ranker(
     device: torch.device | str = "meta",
     seed: int = 0,
     dense_scale: DenseScale | None = None,
+    num_slices: int = 1,
 ) -> Ranker:
     """The ranker that `config` describes, for data of the given schema.
 
     `device` is where the embedding tables are made: "meta" (allocated later, shard by shard) or "cpu" (an unsharded model).
-    The dense part is made on the CPU from `seed`, equal on every rank. `dense_scale` is needed for `standardise_dense`.
+    The dense part is made on the CPU from `seed`, equal on every rank. `dense_scale` is needed for `standardise_dense`;
+    `num_slices` is for training on batches whose activations do not fit.
     Raises ConfigError where widths do not fit.
     """
     config.check_fits(schema)
@@ -38,6 +40,7 @@ def build_ranker(
         arch,
         standardise=_standardise(config, dense_scale),
         embedding_dropout=config.embedding_dropout,
+        num_slices=num_slices,
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
+from models.slices import InSlices
 from models.tables import TableGroup, pooled_keys
 
 
@@ -17,7 +18,7 @@ class Ranker(nn.Module):
 
     `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it. `arch` gets the
     dense features, standardised if asked for, and one tensor per table group. In training, embeddings (not first-order
-    terms) pass through dropout first.
+    terms) pass through dropout first, and `arch` computes `num_slices` slices of the batch one after the other.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Ranker(nn.Module):
         *,
         standardise: nn.Module | None = None,
         embedding_dropout: float = 0.0,
+        num_slices: int = 1,
     ) -> None:
         super().__init__()
         self.ebc = ebc
@@ -36,9 +38,10 @@ class Ranker(nn.Module):
         dropped = [nn.Identity() if group.is_first_order else nn.Dropout(embedding_dropout) for group in groups]
         self.embedding_dropout = nn.ModuleList(dropped)
         self.arch = arch
+        self.in_slices = InSlices(arch, num_slices)
 
     def forward(self, dense: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
         # Side by side in the order of the keys, whatever order the plan leaves them in.
         pooled = KeyedTensor.regroup([self.ebc(sparse)], self.keys)
         groups = [drop(pooled[i]) for i, drop in enumerate(self.embedding_dropout)]
-        return self.arch(self.standardise(dense), groups)
+        return self.in_slices(self.standardise(dense), groups)

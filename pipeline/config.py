@@ -33,6 +33,8 @@ class TrainingConfig:
 
     global_batch_size: int = 2048
     """Rows per step over all ranks; each rank takes an equal share."""
+    micro_batches: int = 1
+    """Slices of each rank's share that the dense part computes one after the other: less memory, the same gradients."""
     num_epochs: int = 1
     """Passes over the train split."""
     max_steps: int | None = None
@@ -47,23 +49,34 @@ class TrainingConfig:
     """Rows per evaluation step over all ranks."""
     stop_at_auc: float | None = None
     """Stop as soon as an evaluation on the val split reaches this AUC."""
+    watch: Literal["auc", "logloss"] = "auc"
+    """The figure of the val split whose gains `patience` and the schedule `plateau` wait for."""
+    min_gain: float = 0.0
+    """How much better it must be to count as a gain."""
+    patience: int | None = None
+    """Stop after this many evaluations on the val split without a gain; none: go on."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16`: matrix products of training in bfloat16 (autocast); weights, tables, losses and evaluations stay float32."""
     threads_per_rank: int | None = None
     """CPU threads of each rank; none: the cores shared out evenly."""
     timeout_s: float = 600.0
     """Seconds that ranks wait for one another; a rank that keeps the others waiting for longer is named, and the job ends."""
 
     def __post_init__(self) -> None:
-        for name in ("global_batch_size", "num_epochs", "log_every_steps", "eval_batch_size"):
+        for name in ("global_batch_size", "micro_batches", "num_epochs", "log_every_steps", "eval_batch_size"):
             _check_at_least_one(f"training.{name}", getattr(self, name))
-        for name in ("max_steps", "eval_every_steps", "threads_per_rank"):
+        for name in ("max_steps", "eval_every_steps", "threads_per_rank", "patience"):
             if getattr(self, name) is not None:
                 _check_at_least_one(f"training.{name}", getattr(self, name))
         if not self.timeout_s > 0:
             raise ConfigError(f"training.timeout_s is {self.timeout_s}; it must be above 0.")
         if self.stop_at_auc is not None and not 0.5 < self.stop_at_auc <= 1.0:
             raise ConfigError(f"training.stop_at_auc is {self.stop_at_auc}; an AUC to reach lies above 0.5, up to 1.")
-        if self.stop_at_auc is not None and self.eval_every_steps is None:
-            raise ConfigError("training.stop_at_auc needs evaluations on the way: set training.eval_every_steps too.")
+        if self.min_gain < 0:
+            raise ConfigError(f"training.min_gain is {self.min_gain}; it must be 0 or more.")
+        for name in ("stop_at_auc", "patience"):
+            if getattr(self, name) is not None and self.eval_every_steps is None:
+                raise ConfigError(f"training.{name} needs evaluations on the way: set training.eval_every_steps too.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +132,8 @@ class TrainConfig:
             raise ConfigError(f"max_restarts is {self.max_restarts}; it must be 0 or more.")
         if self.max_restarts and self.resume != "auto":
             raise ConfigError("max_restarts needs resume: auto, or every restart would begin another run.")
+        if self.schedule.kind == "plateau" and self.training.eval_every_steps is None:
+            raise ConfigError("schedule.kind plateau needs evaluations on the way: set training.eval_every_steps too.")
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ConfigError(f"name is {self.name!r}; it becomes a directory's name, so it needs a plain word.")
 

@@ -70,6 +70,8 @@ class DenseOptimizerConfig:
     """Scale the dense gradients down to this norm where theirs, over all weights and all ranks' rows, is larger; none: never."""
     clip_value: float | None = None
     """Clip each dense gradient value to [-value, value], before the norm; none: no clipping."""
+    ema_decay: float | None = None
+    """Keep a running average of the dense weights, which evaluations score with: each step it keeps this share; none: off."""
 
     def __post_init__(self) -> None:
         _check_not_negative("optimizer.dense.lr", self.lr)
@@ -77,6 +79,8 @@ class DenseOptimizerConfig:
         for name in ("momentum", "weight_decay", "initial_accumulator"):
             _check_not_negative(f"optimizer.dense.{name}", getattr(self, name))
         _check_betas("optimizer.dense.betas", self.betas)
+        if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
+            raise ConfigError(f"optimizer.dense.ema_decay is {self.ema_decay}; expected a rate above 0 and below 1.")
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 _check_positive(f"optimizer.dense.{name}", getattr(self, name))
@@ -92,24 +96,50 @@ class DenseOptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """How learning rates move: linear warm-up, hold, quadratic decay down to 1e-7, as the DLRM reference does."""
+    """How learning rates move: a linear warm-up, and then by `kind`. By default as in the DLRM reference, without decay."""
 
+    kind: Literal["quadratic", "constant", "cosine", "step", "plateau"] = "quadratic"
+    """`quadratic`: the reference's decay to 1e-7; `cosine`; `step`: cut every so many steps; `plateau`: cut when val stalls."""
     warmup_steps: int = 0
     """Steps of the warm-up: step k of w runs at k/w of the learning rate."""
     decay_start_step: int | None = None
-    """Step at which the decay starts; none: no decay."""
+    """Step at which the decay starts (`quadratic`, `cosine`); none: no decay."""
     decay_steps: int = 0
-    """Steps from the start of the decay to its floor."""
+    """Steps from the start of the decay to its end (`quadratic`, `cosine`)."""
+    floor: float = 0.0
+    """Share of the learning rate at which `cosine` ends, and below which `step` and `plateau` do not cut."""
+    factor: float = 0.1
+    """What a cut multiplies the learning rate by (`step`, `plateau`)."""
+    cut_every_steps: int | None = None
+    """Steps between two cuts (`step` only)."""
+    patience: int = 2
+    """Evaluations on the val split without a gain before a cut (`plateau` only)."""
 
     def __post_init__(self) -> None:
         if self.warmup_steps < 0:
             raise ConfigError(f"schedule.warmup_steps is {self.warmup_steps}; it must be 0 or more.")
+        if not 0.0 <= self.floor < 1.0:
+            raise ConfigError(f"schedule.floor is {self.floor}; it is a share, from 0 to below 1.")
+        if not 0.0 < self.factor < 1.0:
+            raise ConfigError(f"schedule.factor is {self.factor}; a cut multiplies by something above 0 and below 1.")
+        if self.patience < 1:
+            raise ConfigError(f"schedule.patience is {self.patience}; it must be at least 1.")
+        self._check_decay()
+        self._check_cuts()
+
+    def _check_decay(self) -> None:
         if self.decay_start_step is None:
             if self.decay_steps:
                 raise ConfigError(
                     f"schedule.decay_steps is {self.decay_steps} without a schedule.decay_start_step: set both, or neither."
                 )
+            if self.kind == "cosine":
+                raise ConfigError("schedule.kind is cosine: set schedule.decay_start_step and schedule.decay_steps.")
             return
+        if self.kind not in ("quadratic", "cosine"):
+            raise ConfigError(
+                f"schedule.decay_start_step is set, but schedule.kind {self.kind} has no decay: remove one of them."
+            )
         if self.decay_steps < 1:
             raise ConfigError(f"schedule.decay_steps is {self.decay_steps}; a decay takes at least 1 step.")
         if self.decay_start_step < self.warmup_steps:
@@ -117,6 +147,12 @@ class ScheduleConfig:
                 f"schedule.decay_start_step is {self.decay_start_step} but the warm-up lasts {self.warmup_steps} steps: the "
                 "decay must not start before the warm-up ends."
             )
+
+    def _check_cuts(self) -> None:
+        if (self.kind == "step") != (self.cut_every_steps is not None):
+            raise ConfigError("schedule.kind step and schedule.cut_every_steps belong together: set both, or neither.")
+        if self.cut_every_steps is not None and self.cut_every_steps < 1:
+            raise ConfigError(f"schedule.cut_every_steps is {self.cut_every_steps}; it must be at least 1.")
 
 
 def _check_betas(key: str, betas: tuple[float, float]) -> None:

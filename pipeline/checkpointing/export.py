@@ -5,18 +5,21 @@ from pathlib import Path
 import torch
 
 from data.aside import written_aside
-from pipeline.checkpointing.tensors import read_whole
+from pipeline.checkpointing.tensors import read_averages, read_whole
 
 TASK_PREFIX = "model.ranker."
 """The ranker within the training task within a checkpoint."""
+RANKER_PREFIX = "ranker."
 
 
 def export(checkpoint: Path, out: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights that now lie in `out`, by their names in the unsharded ranker.
+    """Shapes of the weights that now lie in `out`, by their names in the unsharded ranker; averaged ones where there are any.
 
     Read it with `torch.load(out, weights_only=True)` into `build_ranker(config.model, schema, device="cpu")`.
     """
+    averages = read_averages(checkpoint)
     weights = read_whole(checkpoint, TASK_PREFIX)
+    weights |= {name.removeprefix(RANKER_PREFIX): averages[name] for name in averages if name.startswith(RANKER_PREFIX)}
     with written_aside(out) as aside:
         torch.save(weights, aside)
     return {name: tuple(weight.shape) for name, weight in weights.items()}

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +46,8 @@ class CheckpointMeta:
     best_auc: float | None = None
     """The best val AUC of the run so far."""
     best_step: int | None = None
+    stall: dict[str, Any] = field(default_factory=dict)
+    """How long the val split has shown no gain, and the cuts of the learning rate that came of it."""
     files: dict[str, dict[str, Any]] | None = None
     """Bytes and SHA-256 per file."""
     format: int = FORMAT
@@ -132,8 +134,6 @@ _KINDS: dict[str, type] = {
 }
 
 
-def _shape(rows_and_dim: list[int] | None) -> str:
-    return "absent" if rows_and_dim is None else f"{rows_and_dim[0]} rows x {rows_and_dim[1]}"
 def _nearest(path: Path) -> str:
     """What lies beside a path that does not exist and has nearly its name, in words."""
     beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -141,3 +141,5 @@ def _nearest(path: Path) -> str:
     return f" (there is {' and '.join(close)})" if close else ""
 
 
+def _shape(rows_and_dim: list[int] | None) -> str:
+    return "absent" if rows_and_dim is None else f"{rows_and_dim[0]} rows x {rows_and_dim[1]}"

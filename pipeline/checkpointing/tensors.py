@@ -22,12 +22,14 @@ from data.errors import CheckpointError
 from pipeline.checkpointing.safe_reader import SafeReader, TensorsOnly
 
 STATE = "state"
+AVERAGE_PREFIX = "average."
 _LOAD_ERRORS = (CheckpointException, OSError, ValueError, RuntimeError, KeyError, EOFError, AssertionError)
 
 
 def training_state(model: DistributedModelParallel, optimizer: Any) -> dict[str, Any]:
     """The tensors of a model and its optimizer, as they are: training on changes them."""
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    return state if optimizer.average is None else {**state, "average": optimizer.average.state_dict()}
 
 
 def copied(state: Any) -> Any:
@@ -58,10 +60,11 @@ def write_state(path: Path, state: dict[str, Any], group: dist.ProcessGroup | No
 
 
 def load_weights(path: Path, model: DistributedModelParallel) -> None:
-    """Read the weights into a model sharded by any plan on any number of ranks; a collective."""
+    """Read the weights, averaged ones where there are any, into a model sharded by any plan over any ranks; a collective."""
     state: dict[str, Any] = {"model": model.state_dict()}
     _load(path, state)
-    model.load_state_dict(state["model"])
+    averages = {name: tensor for name, tensor in read_averages(path).items() if name in state["model"]}
+    model.load_state_dict({**state["model"], **averages})  # pyright: ignore[reportArgumentType]
 
 
 def load_training_state(path: Path, model: DistributedModelParallel, optimizer: Any) -> None:
@@ -70,10 +73,17 @@ def load_training_state(path: Path, model: DistributedModelParallel, optimizer: 
     Under any plan and any number of ranks. Row-wise Adagrad keeps one accumulator per row and is never planned by columns
     (`sharding_plans.guards.guards`), so its state never needs converting.
     """
-    state = training_state(model, optimizer)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     _load(path, state)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
+    if optimizer.average is not None:
+        optimizer.average.load_state_dict(read_averages(path))
+
+
+def read_averages(path: Path) -> dict[str, Tensor]:
+    """The averaged dense weights of a checkpoint by name, and what else belongs to them; empty where its run kept none."""
+    return read_whole(path, AVERAGE_PREFIX)
 
 
 def read_whole(path: Path, prefix: str) -> dict[str, Tensor]:

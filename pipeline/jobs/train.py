@@ -73,7 +73,8 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
     if outcome.was_asked_to_stop:
         raise AskedToStop(_how_to_go_on(directory, last, config), here=asked_to_stop.is_set())
     life.note("evaluating", outcome.step)
-    results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
+    with learner.optimizer.averaged():
+        results = judge(learner.model, source, JUDGED_SPLITS, config.training.eval_batch_size, ranks, directory.scores)
     peak = ranks.largest(peak_rss_gib())
     ranks.on_zero(lambda: finish_run(directory, config, source, planned, outcome, results, peak))
     _call_doctor(results, learner, configs, directory, ranks)
@@ -135,7 +136,12 @@ def _call_doctor(
 
 def _hooks(learner: Learner, saver: Saver, ranks: Ranks) -> Hooks:
     source, size = learner.source, learner.config.training.eval_batch_size
+
+    def evaluate_val() -> dict[str, float]:
+        with learner.optimizer.averaged():
+            return evaluate(learner.model, source.eval_batches("val", size, ranks), ranks).metrics()
+
     return Hooks(
-        evaluate=lambda: evaluate(learner.model, source.eval_batches("val", size, ranks), ranks).metrics(),
+        evaluate=evaluate_val,
         save_checkpoint=lambda standing: learner.save(saver, standing, ranks),
     )

@@ -1,6 +1,6 @@
 """What learns: the sharded model, its optimizer and its schedule, saved and loaded as one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Learner:
             val_auc=standing.val_auc,
             best_auc=standing.best_auc,
             best_step=standing.best_step,
+            stall=asdict(standing.stall),
             config=config,
             config_fingerprint=fingerprint(config),
             data_fingerprint=self.source.fingerprint,

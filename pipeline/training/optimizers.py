@@ -1,6 +1,7 @@
 """From settings to optimizers: fused ones inside the tables' backward pass, dense ones beside, all in one."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
+from pipeline.training.averaging import WeightAverage
 from pipeline.training.table_optimizer import TableOptimizer
 from sharding_plans.applying.apply import TrainedParameters, table_configs, trained_parameters
 from sharding_plans.guards.guards import check_fused_optimizer
@@ -56,7 +58,10 @@ def build_optimizer(
     if parameters.dense:
         parts.append(_dense_optimizer(parameters.dense, dense))
     optimizer = ShardedOptimizer(
-        parts, num_sparse_parts=len(parts) - bool(parameters.dense), clip=_clip(parameters, dense)
+        parts,
+        num_sparse_parts=len(parts) - bool(parameters.dense),
+        clip=_clip(parameters, dense),
+        average=None if dense.ema_decay is None else WeightAverage(parameters.dense, dense.ema_decay),
     )
     for group in optimizer.sparse_groups:
         group["lr"] = sparse.lr  # the kernels give it back rounded to float32
@@ -71,15 +76,25 @@ class ShardedOptimizer(CombinedOptimizer):
     """
 
     def __init__(
-        self, parts: list[KeyedOptimizer], num_sparse_parts: int, clip: Callable[[], None] = lambda: None
+        self,
+        parts: list[KeyedOptimizer],
+        num_sparse_parts: int,
+        clip: Callable[[], None] = lambda: None,
+        average: WeightAverage | None = None,
     ) -> None:
         super().__init__(list(parts))
-        self._num_sparse_parts, self._clip = num_sparse_parts, clip
+        self._num_sparse_parts, self._clip, self.average = num_sparse_parts, clip, average
 
     def step(self, closure: Any = None) -> None:
         """Clip the dense gradients as asked for, and update everything but the fused tables, which backward has updated."""
         self._clip()
         super().step(closure)
+        if self.average is not None:
+            self.average.update()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside the block the model computes with its averaged dense weights, where it keeps averages."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     @property
     def sparse_groups(self) -> list[dict[str, Any]]:

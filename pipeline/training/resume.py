@@ -16,6 +16,7 @@ from pipeline.ranks import Ranks
 from pipeline.run_directory import RunDirectory
 from pipeline.sources import Source
 from pipeline.training.row_digest import RowsSeen, step_part
+from pipeline.training.stall import Stall
 from pipeline.training.standing import Standing
 
 _ORDER_KEYS = ("global_batch_size", "seed")
@@ -43,6 +44,7 @@ def standing_of(meta: CheckpointMeta) -> Standing:
         val_auc=meta.val_auc,
         best_auc=meta.best_auc,
         best_step=meta.best_step,
+        stall=Stall(**meta.stall),
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.training.row_digest import NOTHING_SEEN, RowsSeen
+from pipeline.training.stall import NOT_STALLED, Stall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,3 +19,5 @@ class Standing:
     best_auc: float | None = None
     """The best val AUC of the run so far, and the step that had it."""
     best_step: int | None = None
+    stall: Stall = NOT_STALLED
+    """How long the val split has shown no gain."""

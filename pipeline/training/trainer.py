@@ -23,6 +23,7 @@ from pipeline.training.divergence import SeenStep, divergence
 from pipeline.training.heartbeat import Heartbeat, NoHeartbeat
 from pipeline.training.row_digest import RowDigest
 from pipeline.training.schedules import Schedule
+from pipeline.training.stall import after
 from pipeline.training.standing import Standing
 from pipeline.training.step_log import SilentLog, StepLog
 from pipeline.training.step_randomness import seed_step
@@ -81,10 +82,12 @@ class Trainer:
     ) -> None:
         self._config: TrainingConfig = config.training
         self._checkpoint: CheckpointConfig = config.checkpoint
+        self._cut_after = config.schedule.patience if config.schedule.kind == "plateau" else None
         self._ranks, self._log, self._hooks = ranks, log, hooks
         self._model, self._schedule, self._batches = model, schedule, batches
         self._auc = TrainAuc(ranks.device)
         self._clock, self._votes, self._heartbeat = StepClock(), Votes(ranks), heartbeat
+        schedule.cuts = standing.stall.cuts
         self._standing, self._rows = standing, RowDigest(standing.seen, ranks.rank)
         self._asked_to_stop = asked_to_stop
         self._step = self._first_step = standing.step
@@ -110,8 +113,8 @@ class Trainer:
                 reason = self._verdict(self._votes.exchange(self._vote()))
                 if self._is_due(self._config.log_every_steps):
                     self._log_training()
-                if self._is_due(self._config.eval_every_steps) and self._reaches_target():
-                    reason = f"val AUC reached {self._config.stop_at_auc}"
+                if self._is_due(self._config.eval_every_steps):
+                    reason = self._evaluate() or reason
                 if self._checkpoint_is_due() and self._step < self._last_step:
                     self._paused(lambda: self._hooks.save_checkpoint(self._standing_now()))
         self._verdict(self._votes.outstanding())
@@ -139,7 +142,8 @@ class Trainer:
         """The model's forward; the rows are counted here, since the pipeline fetches batches that it may never train on."""
         self._row_ids = batch.row_ids.clone()  # a view would keep the whole block that it lies in
         self._rows.add(self._row_ids)
-        loss, (detached, logits) = self._model(batch)
+        with torch.autocast(self._ranks.device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+            loss, (detached, logits) = self._model(batch)
         self._auc.add(logits, batch.labels)
         return loss, (detached, logits)
 
@@ -202,19 +206,27 @@ class Trainer:
         self._seen.clear()
         return loss
 
-    def _reaches_target(self) -> bool:
+    def _evaluate(self) -> str | None:
+        """Evaluate on the val split, and let the schedule know; why to stop there, if there is a reason."""
         metrics: dict[str, float] = {}
         self._paused(lambda: metrics.update(self._hooks.evaluate()))
         self._log.evaluation(self._step, "val", metrics)
-        self._note_auc(metrics["auc"])
-        target = self._config.stop_at_auc
-        return target is not None and metrics["auc"] >= target
+        self._note(metrics)
+        target, patience = self._config.stop_at_auc, self._config.patience
+        if target is not None and metrics["auc"] >= target:
+            return f"val AUC reached {target}"
+        if patience is not None and self._standing.stall.evaluations >= patience:
+            return f"no gain in val {self._config.watch} over {patience} evaluations"
+        return None
 
-    def _note_auc(self, auc: float) -> None:
-        best = self._standing.best_auc
+    def _note(self, metrics: dict[str, float]) -> None:
+        auc, best = metrics["auc"], self._standing.best_auc
         is_best = best is None or auc > best
         better = {"best_auc": auc, "best_step": self._step} if is_best else {}
-        self._standing = replace(self._standing, step=self._step, val_auc=auc, **better)
+        watch, min_gain = self._config.watch, self._config.min_gain
+        stall = after(self._standing.stall, metrics[watch], metric=watch, min_gain=min_gain, cut_after=self._cut_after)
+        self._standing = replace(self._standing, step=self._step, val_auc=auc, stall=stall, **better)
+        self._schedule.cuts = stall.cuts
 
     def _paused(self, do: Callable[[], object]) -> None:
         """Do something between two steps on the plain model, outside the clock; batches in flight are kept."""

@@ -1,0 +1,103 @@
+"""Averages, plateaus, patience, bfloat16 and micro-batches in whole jobs, and through an interruption."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from models.build import build_ranker
+from pipeline.checkpointing.export import export
+from pipeline.checkpointing.meta import read_meta
+from pipeline.checkpointing.tensors import read_averages
+from pipeline.cli import main
+from pipeline.optimizer_config import SparseOptimizerConfig
+from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
+from sharding_plans.applying.apply import shard
+from tests.pipeline.job_runs import losses_of, metrics_of
+from tests.pipeline.test_checkpoint_jobs import equal, weights_of
+from tests.pipeline.test_optimizers import ADAM
+from tests.pipeline.test_optimizers import train as train_steps
+from tests.sharding_plans.test_guards import plan_for
+from tests.sharding_plans.twin_training import MODEL, NUM_STEPS, SCHEMA, SEED
+
+Train = Callable[..., Path]
+ALL_AT_ONCE = (
+    "--training.log_every_steps=1 --training.eval_every_steps=2 --training.precision=bf16 --training.micro_batches=2 "
+    "--training.watch=logloss --training.min_gain=5 --schedule.kind=plateau --schedule.patience=1 --schedule.factor=0.5 "
+    "--optimizer.dense.ema_decay=0.9 --optimizer.dense.clip_norm=0.5 --loss.label_smoothing=0.05 --model.dropout=0.2"
+)
+
+
+def rates_of(run: Path) -> list[float]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row["lr/sparse"] for row in rows if "lr/sparse" in row]
+
+
+def test_with_every_setting_a_resumed_run_is_bit_for_bit_the_run_that_never_stopped(train: Train) -> None:
+    whole = train(f"{ALL_AT_ONCE} --training.max_steps=9", "whole")
+    train(f"{ALL_AT_ONCE} --training.max_steps=5", "first")
+    rest = train(f"{ALL_AT_ONCE} --training.max_steps=9 --resume_from={whole.parent / 'first'}", "rest")
+
+    assert losses_of(rest) == losses_of(whole)[5:]
+    assert rates_of(rest) == rates_of(whole)[5:]
+    assert rates_of(whole) == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.025] * 2 + [0.0125])  # cuts at 4, 6 and 8
+    assert equal(weights_of(rest, 9), weights_of(whole, 9))
+    assert metrics_of(rest)["test/logloss"] == metrics_of(whole)["test/logloss"]
+    stalls = [read_meta(run / "checkpoints" / "step-00000009").stall for run in (whole, rest)]
+    assert stalls[0] == stalls[1]
+    assert stalls[0]["cuts"] == 3
+
+
+def test_averaged_weights_are_what_evaluations_score_with_and_exports_hold(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    averaged = train("--training.max_steps=8 --optimizer.dense.ema_decay=0.99", "averaged")
+    plain = train("--training.max_steps=8", "plain")
+    checkpoint = averaged / "checkpoints" / "step-00000008"
+    averages = read_averages(checkpoint)
+
+    assert losses_of(averaged) == losses_of(plain)
+    assert metrics_of(averaged)["test/logloss"] != metrics_of(plain)["test/logloss"]
+    assert (
+        main(["evaluate", str(averaged), f"--out={tmp_path / 'again'}", "--device=cpu", "--eval_batch_size=500"]) == 0
+    )
+    assert json.loads((tmp_path / "again" / "metrics.json").read_text())["test/logloss"] == pytest.approx(
+        metrics_of(averaged)["test/logloss"], abs=1e-12
+    )
+    export(checkpoint, tmp_path / "ranker.pt")
+    exported = torch.load(tmp_path / "ranker.pt", weights_only=True)
+    name = next(name for name in exported if name.endswith("over_arch.0.weight"))
+    assert torch.equal(exported[name], averages[f"ranker.{name}"])
+
+
+def test_training_ends_when_patience_does(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train("--training.eval_every_steps=2 --training.patience=2 --training.min_gain=0.5")
+
+    stopped_at = max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
+    assert stopped_at == 6  # the first evaluation is the measure, the second and third bring no gain
+    assert "no gain in val auc over 2 evaluations" in json.dumps(json.loads((run / "report.json").read_text()))
+
+
+def losses_by_slices(slices: list[int]) -> list[list[float]]:
+    """On a rank: local losses of a sharded DLRM whose arch computes the batch in so many slices."""
+    found = []
+    sparse = SparseOptimizerConfig(algorithm="row_wise_adagrad", lr=0.05, eps=1e-3)
+    for num_slices in slices:
+        ranker = build_ranker(MODEL, SCHEMA, seed=SEED, num_slices=num_slices)
+        attach_sparse_optimizer(ranker, sparse)
+        plan = plan_for(ranker, "row_wise", "table_wise", "data_parallel", "row_wise", num_ranks=2, ranks_per_host=2)
+        model = shard(ranker, plan, torch.device("cpu"), seed=SEED)
+        found.append(train_steps(model, build_optimizer(model, sparse, ADAM), range(NUM_STEPS)))
+    dist.barrier()
+    return found
+
+
+def test_a_batch_in_slices_trains_like_the_batch_at_once(run_on_ranks: Callable[..., list[Any]]) -> None:
+    """With row-wise Adagrad and Adam, for which updates of parts would not add up to the update of the whole."""
+    for at_once, *in_slices in run_on_ranks(2, losses_by_slices, [1, 3, 16]):
+        for losses in in_slices:
+            assert losses == pytest.approx(at_once, abs=1e-6)
