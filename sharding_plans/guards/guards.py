@@ -9,6 +9,7 @@ from torchrec.modules.embedding_configs import PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from data.errors import ConfigError, PlanError
+from sharding_plans.guards.empty_shards import check_no_empty_rank
 from sharding_plans.guards.plan_checks import check_fits, table_collections
 from sharding_plans.tables.fused_algorithms import ALGORITHMS, CPU_ALGORITHMS, attached
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
@@ -28,12 +29,13 @@ _CLIPPED_REASON = (
 
 
 def check_plan(module: nn.Module, plan: ShardingPlan, *, num_ranks: int, ranks_per_host: int) -> None:
-    """Raise PlanError unless the plan fits the tables and the ranks and computes what the unsharded model would."""
+    """Raise PlanError unless the plan fits the tables and the ranks, runs, and computes what the unsharded model would."""
     check_fits(module, plan, num_ranks=num_ranks, ranks_per_host=ranks_per_host)
     for path, collection in table_collections(module):
         planned: dict[str, Any] = dict(plan.plan[path])  # pyright: ignore
         types = {name: how.sharding_type for name, how in planned.items()}
         check_pooling(collection, types)
+        check_no_empty_rank(collection, planned)
         _check_algorithm(collection, types)
 
 

@@ -9,19 +9,27 @@ from torchrec.distributed.planner.types import ParameterConstraints, Topology
 from data.errors import PlanError
 from data.schema import SparseFeature
 from sharding_plans.config import PlanConfig, TableConstraint
+from sharding_plans.guards.empty_shards import leaves_a_rank_empty
 from sharding_plans.guards.guards import changed_by
 from sharding_plans.guards.plan_checks import table_collections
+from sharding_plans.types import SPLITS_ROWS
 
 
 def build_constraints(
-    config: PlanConfig, module: nn.Module, *, num_ranks: int, features: Iterable[SparseFeature] = ()
+    config: PlanConfig,
+    module: nn.Module,
+    *,
+    num_ranks: int,
+    features: Iterable[SparseFeature] = (),
+    device: str = "cpu",
 ) -> dict[str, ParameterConstraints]:
     """Constraints for every table of the module, by name.
 
     Attach the fused optimizer first: sharding types under which it would be another algorithm leave the search, and asking
-    for one of them raises PlanError. One rank has nothing to split: there the search is table-wise or data-parallel, unless
-    the user asks for more. `features` give the pooling factors that the estimates need (1.0 otherwise). Raises ConfigError
-    for a pattern that matches no table.
+    for one of them raises PlanError. One rank has nothing to split: there the search is table-wise or data-parallel; and a
+    table with too few rows for all CPU ranks is not split by rows. Unless the user asks for it by the table's name.
+    `features` give the pooling factors that the estimates need (1.0 otherwise). Raises ConfigError for a pattern that
+    matches no table.
     """
     tables = {table.name: table for _, ebc in table_collections(module) for table in ebc.embedding_bag_configs()}
     config.check_tables(list(tables))
@@ -30,7 +38,10 @@ def build_constraints(
     constraints = {}
     for table, described in tables.items():
         wanted = config.constraint_of(table)
-        types = _allowed_types(table, wanted, config.asks_for(table), excluded, num_ranks)
+        asked = config.asks_for(table)
+        types = _allowed_types(table, wanted, asked, excluded)
+        if not asked:
+            types = _sensible_types(types, described.num_embeddings, num_ranks, device)
         constraints[table] = ParameterConstraints(
             sharding_types=types,
             compute_kernels=list(wanted.compute_kernels) if wanted.compute_kernels else None,
@@ -52,7 +63,7 @@ class MemoryReservation(FixedPercentageStorageReservation):
 
 
 def _allowed_types(
-    table: str, wanted: TableConstraint, asked: tuple[str, ...] | None, excluded: Mapping[str, str], num_ranks: int
+    table: str, wanted: TableConstraint, asked: tuple[str, ...] | None, excluded: Mapping[str, str]
 ) -> list[str]:
     refused = [kind for kind in asked or () if kind in excluded]
     if refused:
@@ -60,11 +71,18 @@ def _allowed_types(
             f"sharding.tables asks for table {table} to be {' or '.join(refused)}, but {excluded[refused[0]]}."
         )
     types = [kind for kind in wanted.sharding_types or () if kind not in excluded]
-    if num_ranks == 1 and not asked:
-        types = [kind for kind in types if kind in ("table_wise", "data_parallel")] or types
     if not types:
         raise PlanError(
             f"No sharding type is left for table {table}: sharding.sharding_types is {', '.join(wanted.sharding_types or ())}, "
             f"but {next(iter(excluded.values()))}. Allow table_wise, row_wise, table_row_wise or data_parallel."
         )
+    return types
+
+
+def _sensible_types(types: list[str], rows: int, num_ranks: int, device: str) -> list[str]:
+    """Those of a table's types that split something, and leave no CPU rank without a row; all of them if that leaves none."""
+    if num_ranks == 1:
+        return [kind for kind in types if kind in ("table_wise", "data_parallel")] or types
+    if device == "cpu" and leaves_a_rank_empty(rows, num_ranks):
+        return [kind for kind in types if kind not in SPLITS_ROWS] or types
     return types
