@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
@@ -141,7 +142,12 @@ def _hooks(learner: Learner, saver: Saver, ranks: Ranks) -> Hooks:
         with learner.optimizer.averaged():
             return evaluate(learner.model, source.eval_batches("val", size, ranks), ranks).metrics()
 
+    def rows_of_step(step: int) -> list[int]:
+        with closing(iter(source.train_batches(learner.config.training, ranks, step))) as batches:  # pyright: ignore[reportArgumentType]
+            return next(batches).row_ids.tolist()
+
     return Hooks(
         evaluate=evaluate_val,
         save_checkpoint=lambda standing: learner.save(saver, standing, ranks),
+        rows_of_step=rows_of_step,
     )

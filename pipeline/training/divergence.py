@@ -1,25 +1,17 @@
 """A loss that is not finite: at which step, on which rows, and how far it has come into the tables."""
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from data.errors import ShardlineError
+from pipeline.training.seen_steps import SeenSteps
 from sharding_plans.applying.apply import local_pieces
 
 _SHOWN = 8
-
-
-@dataclass(frozen=True)
-class SeenStep:
-    """A step that was not looked at yet: its local loss, and this rank's row ids."""
-
-    step: int
-    loss: Tensor
-    row_ids: Tensor
 
 
 @dataclass(frozen=True)
@@ -33,9 +25,12 @@ class _Finding:
     dense: list[str]
 
 
-def divergence(model: nn.Module, steps: list[SeenStep]) -> ShardlineError:
-    """The error to raise on every rank where any rank's loss is not finite; a collective."""
-    mine = _finding(model, steps)
+def divergence(model: nn.Module, seen: SeenSteps, rows_of_step: Callable[[int], list[int]]) -> ShardlineError:
+    """The error to raise on every rank where any rank's loss is not finite; a collective.
+
+    `rows_of_step`: this rank's row ids of a step, read again: keeping them for every step would take memory for a rare case.
+    """
+    mine = _finding(model, seen, rows_of_step)
     findings: list[_Finding] = [mine] * dist.get_world_size()
     dist.all_gather_object(findings, mine)
     bad = [(found.step, rank) for rank, found in enumerate(findings) if found.step is not None]
@@ -45,8 +40,8 @@ def divergence(model: nn.Module, steps: list[SeenStep]) -> ShardlineError:
     return ShardlineError(_words(findings, rank))
 
 
-def _finding(model: nn.Module, steps: list[SeenStep]) -> _Finding:
-    first = next((seen for seen in steps if not math.isfinite(seen.loss.item())), None)
+def _finding(model: nn.Module, seen: SeenSteps, rows_of_step: Callable[[int], list[int]]) -> _Finding:
+    step, loss = seen.first_bad() or (None, 0.0)
     tables: dict[str, list[int]] = {}
     dense: list[str] = []
     for name, weight in model.state_dict().items():
@@ -61,9 +56,9 @@ def _finding(model: nn.Module, steps: list[SeenStep]) -> _Finding:
         if rows:
             tables[name.split(".")[-2]] = rows
     return _Finding(
-        step=first.step if first else None,
-        loss=first.loss.item() if first else 0.0,
-        row_ids=first.row_ids.tolist() if first else [],
+        step=step,
+        loss=loss,
+        row_ids=[] if step is None else rows_of_step(step),
         tables=tables,
         dense=dense,
     )

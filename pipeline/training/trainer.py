@@ -19,10 +19,11 @@ from pipeline.config import TrainConfig, TrainingConfig
 from pipeline.ranks import Ranks
 from pipeline.sources import TrainBatches
 from pipeline.training.clock import StepClock
-from pipeline.training.divergence import SeenStep, divergence
+from pipeline.training.divergence import divergence
 from pipeline.training.heartbeat import Heartbeat, NoHeartbeat
 from pipeline.training.row_digest import RowDigest
 from pipeline.training.schedules import Schedule
+from pipeline.training.seen_steps import SeenSteps
 from pipeline.training.stall import after
 from pipeline.training.standing import Standing
 from pipeline.training.step_log import SilentLog, StepLog
@@ -52,6 +53,8 @@ class Hooks:
 
     evaluate: Callable[[], dict[str, float]]
     save_checkpoint: Callable[[Standing], object]
+    rows_of_step: Callable[[int], list[int]]
+    """This rank's row ids of a step, counted from 0; no collective."""
 
 
 ASKED_TO_STOP = "stopped by SIGTERM"
@@ -100,8 +103,7 @@ class Trainer:
             custom_model_fwd=self._clock.timed_forward(self._counted_forward),
         )
         self._training_seconds = 0.0
-        self._seen: list[SeenStep] = []
-        self._row_ids: Tensor | None = None
+        self._seen = SeenSteps(self._config.log_every_steps, ranks.device)
 
     def run(self) -> Outcome:
         """Train to the last step, until an evaluation reaches the target AUC, or until any rank is asked to stop."""
@@ -133,15 +135,13 @@ class Trainer:
         self._schedule.set_for_step(self._step)
         seed_step(self._config.seed, self._step, self._ranks.rank, self._ranks.device)
         loss, _ = self._pipeline.progress(batches)  # pyright: ignore[reportArgumentType]
-        assert self._row_ids is not None, "the pipeline has not called the model"
-        self._seen.append(SeenStep(self._step, loss, self._row_ids))
+        self._seen.add(self._step, loss)
         self._step += 1
         self._clock.end_step()
 
     def _counted_forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The model's forward; the rows are counted here, since the pipeline fetches batches that it may never train on."""
-        self._row_ids = batch.row_ids.clone()  # a view would keep the whole block that it lies in
-        self._rows.add(self._row_ids)
+        self._rows.add(batch.row_ids)
         with torch.autocast(self._ranks.device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             loss, (detached, logits) = self._model(batch)
         self._auc.add(logits, batch.labels)
@@ -159,13 +159,13 @@ class Trainer:
 
     def _vote(self) -> Verdict:
         """What this rank has noticed. On a GPU losses are looked at when they are logged: reading one would stop the pipeline."""
-        is_bad = self._ranks.device.type == "cpu" and not math.isfinite(self._seen[-1].loss.item())
+        is_bad = self._ranks.device.type == "cpu" and not self._seen.last_is_finite()
         return Verdict(stop=self._asked_to_stop.is_set(), bad_loss=is_bad)
 
     def _verdict(self, verdict: Verdict) -> str | None:
         """Why to stop here, if any rank had a reason; raises where any rank's loss was not finite."""
         if verdict.bad_loss:
-            raise divergence(self._model, self._seen)
+            raise divergence(self._model, self._seen, self._hooks.rows_of_step)
         return ASKED_TO_STOP if verdict.stop else None
 
     def _standing_now(self) -> Standing:
@@ -198,11 +198,11 @@ class Trainer:
 
     def _mean_loss(self) -> float:
         """The mean loss since the last log line over all ranks; a collective, so that every rank sees a bad one."""
-        mean = torch.stack([seen.loss for seen in self._seen]).mean()
+        mean = self._seen.mean()
         dist.all_reduce(mean)
         loss = mean.item() / self._ranks.num_ranks
         if not math.isfinite(loss):
-            raise divergence(self._model, self._seen)
+            raise divergence(self._model, self._seen, self._hooks.rows_of_step)
         self._seen.clear()
         return loss
 
