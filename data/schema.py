@@ -70,3 +70,8 @@ class Schema:
         for feature in self.sparse:
             tables.setdefault(feature.table_name, []).append(feature)
         return {table: tuple(features) for table, features in tables.items()}
+
+
+def weights_column(name: str) -> str:
+    """The stored column with the weights of a list feature."""
+    return f"{name}_weights"

@@ -11,7 +11,8 @@ import pyarrow as pa
 from data.preparing.id_rows import IdHash, ReadyRows
 from data.preparing.multi_hot import multi_hot_rows
 from data.raw.spec_rows import Bags
-from data.spec.feature_spec import SparseSpec, weights_column
+from data.schema import weights_column
+from data.spec.feature_spec import SparseSpec
 
 
 class RowLookup(Protocol):

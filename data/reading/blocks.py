@@ -12,6 +12,7 @@ import torch
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.batch import Batch
+from data.reading.pages import paged_array
 from data.reading.prefetch import Prefetched
 from data.schema import Schema
 
@@ -85,7 +86,8 @@ class OneHotBlock:
 class JaggedBlock:
     """S batches with any number of ids per bag: `values[s]` holds step s's ids feature by feature, `lengths` is [S, F, B], int32.
 
-    The other arrays are those of a OneHotBlock.
+    `weights[s]`: a weight for each of these ids, float32; none where ids have no weights. The other arrays are those of a
+    OneHotBlock.
     """
 
     dense: np.ndarray
@@ -94,6 +96,7 @@ class JaggedBlock:
     labels: np.ndarray
     row_ids: np.ndarray
     keys: list[str]
+    weights: list[np.ndarray] | None = None
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         num_steps, num_keys, batch_size = self.lengths.shape
@@ -104,6 +107,7 @@ class JaggedBlock:
             sparse = KeyedJaggedTensor(
                 keys=self.keys,
                 values=torch.from_numpy(self.values[step]),
+                weights=None if self.weights is None else torch.from_numpy(self.weights[step]),
                 lengths=torch.from_numpy(self.lengths[step].reshape(-1)),
                 offsets=torch.from_numpy(offsets[step]),
                 stride=batch_size,
@@ -115,13 +119,16 @@ class JaggedBlock:
             yield Batch(dense, sparse, labels, row_ids)
 
 
-def empty_one_hot_block(schema: Schema, num_steps: int, batch_size: int, layout: OneHotLayout) -> OneHotBlock:
-    """A block whose arrays are yet to be filled."""
+def empty_one_hot_block(
+    schema: Schema, num_steps: int, batch_size: int, layout: OneHotLayout, num_features: int | None = None
+) -> OneHotBlock:
+    """A block whose arrays are yet to be filled; with ids of `num_features` features, all of the schema's unless given."""
+    num_features = len(schema.sparse) if num_features is None else num_features
     return OneHotBlock(
-        dense=np.empty((num_steps, batch_size, len(schema.dense)), np.float32),
-        ids=np.empty((num_steps, len(schema.sparse), batch_size), ids_dtype(schema)),
-        labels=np.empty((num_steps, batch_size), np.float32),
-        row_ids=np.empty((num_steps, batch_size), np.int64),
+        dense=paged_array((num_steps, batch_size, len(schema.dense)), np.float32),
+        ids=paged_array((num_steps, num_features, batch_size), ids_dtype(schema)),
+        labels=paged_array((num_steps, batch_size), np.float32),
+        row_ids=paged_array((num_steps, batch_size), np.int64),
         layout=layout,
     )
 

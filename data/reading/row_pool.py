@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 
 from data.batch import PADDING_ROW_ID
 from data.errors import DataError
-from data.reading.blocks import OneHotBlock, OneHotLayout, empty_one_hot_block, ids_dtype
+from data.reading.blocks import Block, OneHotLayout, empty_one_hot_block, ids_dtype
+from data.reading.list_pool import ListPool
+from data.reading.lists import StoredLists, jagged_block, stored_lists
+from data.reading.pages import paged_array
 from data.reading.stored_split import LABEL, MAX_OPEN_PARTS, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
 
 # Slot 0 is kept for one row, evaluation's padding; row i of slot s has address s * rows of a row group + i.
@@ -31,7 +34,14 @@ class RowPool:
     def __init__(self, stored: StoredSplit, *, verify_pages: bool = True) -> None:
         self._stored, self._verify_pages = stored, verify_pages
         self._schema = stored.schema
-        self._table_sizes = np.array([feature.num_embeddings for feature in self._schema.sparse])
+        self._one_hot = [i for i, feature in enumerate(self._schema.sparse) if not feature.is_list]
+        self._one_hot_names = [self._schema.sparse[i].name for i in self._one_hot]
+        self._table_sizes = np.array([self._schema.sparse[i].num_embeddings for i in self._one_hot])
+        self._lists = {
+            i: ListPool(stored.group_rows, ids_dtype(self._schema), feature.weighted)
+            for i, feature in enumerate(self._schema.sparse)
+            if feature.is_list
+        }
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._slots: dict[tuple[int, int], int] = {}
         self._free_slots: list[int] = []
@@ -82,19 +92,22 @@ class RowPool:
         self._free_slots += slots
         self._num_retired -= len(slots)
 
-    def gather(self, addresses: np.ndarray, layout: OneHotLayout) -> OneHotBlock:
+    def gather(self, addresses: np.ndarray, layout: OneHotLayout) -> Block:
         """The rows at these addresses, [steps, rows per step], as a block with memory of its own."""
         num_steps, batch_size = addresses.shape
-        block = empty_one_hot_block(self._schema, num_steps, batch_size, layout)
+        block = empty_one_hot_block(self._schema, num_steps, batch_size, layout, num_features=len(self._one_hot))
         np.take(self._dense, addresses, axis=0, out=block.dense, mode="clip")
         np.take(self._labels, addresses, out=block.labels, mode="clip")
         np.take(self._row_ids, addresses, out=block.row_ids, mode="clip")
         # In a slot the ids lie feature by feature. Skip the other features of the slots before, then one feature at a time.
-        group_rows, num_features = self._stored.group_rows, len(self._schema.sparse)
+        group_rows, num_features = self._stored.group_rows, len(self._one_hot)
         places, ids = addresses + addresses // group_rows * ((num_features - 1) * group_rows), self._ids.reshape(-1)
         for feature in range(num_features):
             block.ids[:, feature] = ids[feature * group_rows :][places]
-        return block
+        if not self._lists:
+            return block
+        bags = {feature: pool.gather(addresses.reshape(-1)) for feature, pool in self._lists.items()}
+        return jagged_block(self._schema, block, bags)
 
     def close(self) -> None:
         while self._files:
@@ -103,15 +116,17 @@ class RowPool:
     def _allocate(self, num_slots: int) -> None:
         """Make room for this many row groups; the rows at hand keep their addresses."""
         num_rows, num_held = num_slots * self._stored.group_rows, self._num_slots * self._stored.group_rows
-        ids = np.empty((num_slots, len(self._schema.sparse), self._stored.group_rows), ids_dtype(self._schema))
-        dense = np.empty((num_rows, len(self._schema.dense)), np.float32)
-        labels, row_ids = np.empty(num_rows, np.float32), np.empty(num_rows, np.int64)
+        ids = paged_array((num_slots, len(self._one_hot), self._stored.group_rows), ids_dtype(self._schema))
+        dense = paged_array((num_rows, len(self._schema.dense)), np.float32)
+        labels, row_ids = paged_array((num_rows,), np.float32), paged_array((num_rows,), np.int64)
         if num_held:
             ids[: self._num_slots], dense[:num_held] = self._ids, self._dense
             labels[:num_held], row_ids[:num_held] = self._labels, self._row_ids
         else:
             ids[0, :, 0], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
             row_ids[PADDING_ADDRESS] = PADDING_ROW_ID
+        for pool in self._lists.values():
+            pool.allocate(num_slots)
         self._ids, self._dense, self._labels, self._row_ids = ids, dense, labels, row_ids
         # Lowest slot last, as it is taken first: slots that were never needed are never touched.
         self._free_slots = [*range(num_slots - 1, max(self._num_slots, 1) - 1, -1), *self._free_slots]
@@ -124,22 +139,38 @@ class RowPool:
             rows = slice(first, first + table.num_rows)
             self._row_ids[rows], self._labels[rows] = _column(table, ROW_ID), _column(table, LABEL)
             self._dense[rows] = _matrix(table, self._schema.dense, row_major=True)
-            ids = _matrix(table, self._schema.sparse_names, row_major=False).T
+            ids = _matrix(table, self._one_hot_names, row_major=False).T
+            lists = {feature: stored_lists(table, self._schema.sparse[feature]) for feature in self._lists}
         except (pa.ArrowException, OSError) as error:
             path = self._stored.paths[part]
             raise DataError(f"Row group {group} of {path} cannot be read: {error}. {PREPARE_AGAIN}") from error
-        self._check_ids(ids, part, group, rows)
+        if self._one_hot:
+            self._check_ids(ids, part, group, rows)
         self._ids[slot, :, : table.num_rows] = ids
+        for feature, found in lists.items():
+            self._check_list(feature, found, part, group, rows)
+            self._lists[feature].fill(slot, found.offsets, found.ids, found.weights)
 
     def _check_ids(self, ids: np.ndarray, part: int, group: int, rows: slice) -> None:
         if ids.min() >= 0 and np.all(ids.max(axis=1) < self._table_sizes):
             return
-        feature, place = np.argwhere((ids < 0) | (ids >= self._table_sizes[:, None]))[0].tolist()
-        size = self._table_sizes[feature]
-        where = f"row id {self._row_ids[rows][place]} in row group {group} of {self._stored.paths[part]}"
-        raise DataError(
-            f"Id {ids[feature, place]} of feature {self._schema.sparse[feature].name!r} is outside its table of {size} rows"
-            f" ({where}). Expected 0 to {size - 1}: part and manifest do not belong together."
+        place, row = np.argwhere((ids < 0) | (ids >= self._table_sizes[:, None]))[0].tolist()
+        raise self._beyond(self._one_hot[place], int(ids[place, row]), row, part, group, rows)
+
+    def _check_list(self, feature: int, found: StoredLists, part: int, group: int, rows: slice) -> None:
+        size = self._schema.sparse[feature].num_embeddings
+        if not len(found.ids) or (found.ids.min() >= 0 and found.ids.max() < size):
+            return
+        place = int(np.argmax((found.ids < 0) | (found.ids >= size)))
+        row = int(np.searchsorted(found.offsets - found.offsets[0], place, side="right")) - 1
+        raise self._beyond(feature, int(found.ids[place]), row, part, group, rows)
+
+    def _beyond(self, feature: int, found: int, row: int, part: int, group: int, rows: slice) -> DataError:
+        spec = self._schema.sparse[feature]
+        where = f"row id {self._row_ids[rows][row]} in row group {group} of {self._stored.paths[part]}"
+        return DataError(
+            f"Id {found} of feature {spec.name!r} is outside its table of {spec.num_embeddings} rows ({where})."
+            f" Expected 0 to {spec.num_embeddings - 1}: part and manifest do not belong together."
             " Prepare the dataset again (force=true)."
         )
 

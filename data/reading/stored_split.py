@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.manifest import Manifest, Part
+from data.schema import weights_column
 
 # An open part costs the memory of its parsed footer, some 9 MB at a million rows of Criteo, and 10 ms to open again.
 MAX_OPEN_PARTS = 16
@@ -41,7 +42,8 @@ class StoredSplit:
         manifest = Manifest.load(directory)
         found = manifest.split(split)
         self.schema = manifest.schema
-        self.columns = [ROW_ID, LABEL, *self.schema.dense, *self.schema.sparse_names]
+        weights = (weights_column(feature.name) for feature in self.schema.sparse if feature.weighted)
+        self.columns = [ROW_ID, LABEL, *self.schema.dense, *self.schema.sparse_names, *weights]
         self.num_rows = found.num_rows
         self.paths = [self.directory / part.path for part in found.parts]
         self._parts = found.parts

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.errors import ConfigError
+from data.schema import weights_column
 
 MOST_ROWS = 2**31 - 1
 RESERVED = ("row_id", "label", "timestamp", "true_probability")
@@ -245,11 +246,6 @@ class FeatureSpec:
                         f"sparse features {other.name!r} and {each.name!r} share table {each.table_name!r}, but {key} is"
                         f" {others} for one and {mine} for the other: make them equal, or give each its own table."
                     )
-
-
-def weights_column(name: str) -> str:
-    """The stored column with the weights of a list feature."""
-    return f"{name}_weights"
 
 
 def stored_names(spec: SparseSpec) -> Iterable[str]:
