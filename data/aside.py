@@ -18,30 +18,32 @@ def written_aside(path: Path) -> Iterator[Path]:
     DataError where the disk is full or a folder cannot be written.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    with writing_to(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            put_in_place(partial, path)
+        finally:
+            _remove(partial)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """What the operating system refuses inside becomes a DataError that names `path` and says what to do."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        _flush(partial)
-        _put_in_place(partial, path)
+        yield
     except OSError as error:
         raise DataError(
             f"Writing {path} failed: {error.strerror or error}. Nothing was left behind.{_advice(error, path)}"
         ) from error
-    finally:
-        _remove(partial)
 
 
-def _flush(path: Path) -> None:
-    for item in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        descriptor = os.open(item, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def put_in_place(partial: Path, path: Path) -> None:
+    """Flush a written file or directory to disk and rename it to `path`.
 
-
-def _put_in_place(partial: Path, path: Path) -> None:
-    """Rename; a full directory cannot be renamed over, so the old one steps aside first and comes back on failure."""
+    A full directory cannot be renamed over, so the old one steps aside first and comes back on failure.
+    """
+    _flush(partial)
     if not path.is_dir():
         partial.rename(path)
         return
@@ -53,6 +55,15 @@ def _put_in_place(partial: Path, path: Path) -> None:
         old.rename(path)
         raise
     shutil.rmtree(old)
+
+
+def _flush(path: Path) -> None:
+    for item in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        descriptor = os.open(item, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

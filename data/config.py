@@ -128,6 +128,8 @@ class PrepareConfig:
     """Threads that parse, map and compress blocks."""
     show_progress: bool = True
     """Draw a progress bar with rows/s on stderr."""
+    checkpoint_seconds: float = 10.0
+    """Seconds between notes of how far the job is, from which it goes on after a kill; 0 notes after every block."""
     force: bool = False
     """Prepare again even where the output holds the same thing already; replace a dataset made otherwise."""
 
@@ -143,6 +145,8 @@ class PrepareConfig:
             raise ConfigError(
                 f"prepare.max_bad_fraction is {self.max_bad_fraction}; expected a fraction at least 0 and below 1."
             )
+        if self.checkpoint_seconds < 0:
+            raise ConfigError(f"prepare.checkpoint_seconds is {self.checkpoint_seconds}; expected at least 0.")
         self._check_table_sizes()
         defaults = {"ids": "map", "min_count": 2, "table_sizes": (), "dense_missing_indicator": False}
         for name, default in defaults.items():

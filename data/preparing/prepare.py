@@ -8,7 +8,8 @@ Legend: n rows of a block.
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data.aside import written_aside
 from data.config import PrepareConfig
 from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE
 from data.errors import DataError
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, Split, fingerprint_of
 from data.preparing.ordered import map_in_order
-from data.preparing.parts import PartWriter
+from data.preparing.parts import Finished, PartWriter
 from data.preparing.prepared_before import find_prepared
 from data.preparing.progress import Progress
 from data.preparing.recipe import Fitted, Outcome, Recipe, Tally
 from data.preparing.spec_recipe import SpecRecipe
 from data.preparing.splits import TRAIN, Splitter
+from data.preparing.standing import Standing, source_marks, standing_of, whole_parts_of
+from data.preparing.workplace import COUNTED, COUNTING, WRITING, Workplace, workplace
 from data.raw.bad_lines import BadLines, BlockAccount
 from data.spec.criteo import criteo_spec
 from data.spec.feature_spec import FeatureSpec
@@ -40,7 +42,8 @@ def prepare(config: PrepareConfig) -> Manifest:
     """The manifest of `config.output`, which then holds the prepared dataset.
 
     Where it holds the same thing already (same settings, source bytes and intact parts), nothing is done but saying so.
-    DataError for a source that cannot be used, too many bad lines, an output that holds something else, a full disk.
+    Where an earlier run was stopped, its finished parts are checked and kept: the result is the same to the byte. DataError for
+    a source that cannot be used, too many bad lines, an output that holds something else, a full disk.
     """
     recipe = SpecRecipe(spec_of_config(config))
     files = recipe.files(config.source)
@@ -50,10 +53,15 @@ def prepare(config: PrepareConfig) -> Manifest:
             "%s holds this dataset already (fingerprint %s): nothing to do", config.output, found.fingerprint[:12]
         )
         return found
-    with written_aside(Path(config.output)) as directory:
-        directory.mkdir()
-        manifest = _Preparation(config, recipe, files, directory).run(settings)
-        manifest.save(directory)
+    identity = {
+        "version": MANIFEST_VERSION,
+        "settings": settings,
+        "block_mib": config.block_mib,
+        "source": source_marks(files),
+    }
+    with workplace(Path(config.output), identity, config.checkpoint_seconds) as place:
+        manifest = _Preparation(config, recipe, files, place).run(settings)
+        manifest.save(place.directory)
     return manifest
 
 
@@ -83,27 +91,34 @@ def _criteo_settings(config: PrepareConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Counted:
-    """What the first pass takes from a block."""
+    """What the first pass takes from a block; no account where an earlier run counted it."""
 
-    account: BlockAccount
-    tally: Any
+    num_source_bytes: int
+    num_lines: int
+    account: BlockAccount | None = None
+    tally: Any = None
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """What the writing pass takes from a block: a table per split that has rows in it, and a tally of its train rows."""
+    """What the writing pass takes from a block: a table per split that has rows in it, and a tally of its train rows.
 
-    account: BlockAccount
-    tables: dict[int, pa.Table]
-    tally: Any
+    No account where an earlier run wrote all of it.
+    """
+
+    num_source_bytes: int
+    num_lines: int
+    account: BlockAccount | None = None
+    tables: Mapping[int, pa.Table] = field(default_factory=dict)
+    tally: Any = None
 
 
 class _Preparation:
-    """One run of the job into an empty directory."""
+    """One run of the job; what an earlier one left in the workplace is not done again."""
 
-    def __init__(self, config: PrepareConfig, recipe: Recipe, files: list[Path], directory: Path) -> None:
+    def __init__(self, config: PrepareConfig, recipe: Recipe, files: list[Path], place: Workplace) -> None:
         self._config = config
-        self._directory = directory
+        self._place = place
         self._recipe = recipe
         self._source = recipe.open(files, config.block_mib << 20)
         self._num_source_bytes = sum(file.stat().st_size for file in files)
@@ -111,54 +126,95 @@ class _Preparation:
 
     def run(self, settings: dict[str, Any]) -> Manifest:
         """Write the parts and id maps; the manifest is returned, not yet written."""
-        fitted = self._recipe.fit(self._count() if self._recipe.counts_first else None, self._directory)
-        tally = fitted.new_tally()
-        bad, splits = self._write(fitted, tally)
+        fitted = self._recipe.fit(self._counted() if self._recipe.counts_first else None, self._place.directory)
+        bad, splits, tally = self._write(fitted)
         self._check_splits(splits)
         return self._manifest(settings, fitted.outcome(tally), bad, splits)
 
-    def _count(self) -> Tally:
-        bad, tally = BadLines(self._config.max_bad_fraction, self._recipe.expected_lines), self._recipe.new_tally()
-        with Progress("counting ids", self._num_source_bytes, self._config.show_progress) as progress:
-            for counted in map_in_order(self._count_block, self._source, self._config.num_threads):
-                bad.add(counted.account)
-                tally.add(counted.tally)
-                progress.advance(counted.account.num_source_bytes, counted.account.num_lines)
-        bad.check()
+    def _counted(self) -> Tally:
+        """The tally of the first pass, kept for a run that is stopped in the second."""
+        tally = self._place.noted(COUNTED)
+        if tally is None:
+            tally = self._count()
+            self._place.note(COUNTED, tally)
+            self._place.forget(COUNTING)
         return tally
 
-    def _count_block(self, block: Any) -> _Counted:
+    def _count(self) -> Tally:
+        at = standing_of(self._place.noted(COUNTING), self._no_bad_lines(), self._recipe.new_tally())
+        count = partial(self._count_block, at.next_block)
+        with Progress("counting ids", self._num_source_bytes, self._config.show_progress) as progress:
+            for number, counted in enumerate(map_in_order(count, enumerate(self._source), self._config.num_threads)):
+                progress.advance(counted.num_source_bytes, counted.num_lines)
+                if counted.account is None:
+                    continue
+                at.add(number, counted.account, counted.tally)
+                if self._place.is_note_due:
+                    self._place.note(COUNTING, at)
+        at.bad.check()
+        return at.tally
+
+    def _count_block(self, first: int, numbered: tuple[int, Any]) -> "_Counted":
+        number, block = numbered
+        if number < first:
+            return _Counted(block.num_source_bytes, block.num_lines)
         rows = self._recipe.parse(block)
         is_train = self._splitter.assign(block, rows) == TRAIN
-        return _Counted(BlockAccount.of(block, rows), self._recipe.count(rows, is_train))
+        tally = self._recipe.count(rows, is_train)
+        return _Counted(block.num_source_bytes, block.num_lines, BlockAccount.of(block, rows), tally)
 
-    def _write(self, fitted: Fitted, tally: Tally) -> tuple[BadLines, dict[str, Split]]:
-        bad = BadLines(self._config.max_bad_fraction, self._recipe.expected_lines)
-        sizes = self._config.rows_per_part, self._config.row_group_rows
-        stored = fitted.stored_schema(self._source.has_truth)
-        writers = [PartWriter(self._directory, split, stored, *sizes) for split in SPLITS]
+    def _write(self, fitted: Fitted) -> tuple[BadLines, dict[str, Split], Tally]:
+        noted = whole_parts_of(self._place.noted(WRITING), self._place.directory)
+        at = standing_of(noted, self._no_bad_lines(), fitted.new_tally())
+        writers = self._writers(fitted, at.finished)
+        first = min(at.next_block, *(writer.first_block for writer in writers))
+        transform = partial(self._transform_block, first, fitted=fitted)
         try:
             with Progress("writing parts", self._num_source_bytes, self._config.show_progress) as progress:
-                for columns in map_in_order(
-                    partial(self._transform_block, fitted=fitted), self._source, self._config.num_threads
+                for number, columns in enumerate(
+                    map_in_order(transform, enumerate(self._source), self._config.num_threads)
                 ):
-                    bad.add(columns.account)
-                    for split, table in columns.tables.items():
-                        writers[split].write(table)
-                    tally.add(columns.tally)
-                    progress.advance(columns.account.num_source_bytes, columns.account.num_lines)
-            bad.check()
-            return bad, {split: writer.close() for split, writer in zip(SPLITS, writers, strict=True)}
+                    progress.advance(columns.num_source_bytes, columns.num_lines)
+                    self._take(number, columns, writers, at)
+            at.bad.check()
+            return at.bad, {split: writer.close() for split, writer in zip(SPLITS, writers, strict=True)}, at.tally
         finally:
             for writer in writers:
                 writer.abandon()
 
-    def _transform_block(self, block: Any, *, fitted: Fitted) -> _Columns:
+    def _take(self, number: int, columns: "_Columns", writers: list[PartWriter], at: Standing) -> None:
+        if columns.account is None:
+            return
+        for split, table in columns.tables.items():
+            writers[split].write(table, number)
+        if number < at.next_block:
+            return
+        at.add(number, columns.account, columns.tally)
+        if self._place.is_note_due:
+            at.finished = [writer.finished(at.next_block) for writer in writers]
+            self._place.note(WRITING, at)
+
+    def _writers(self, fitted: Fitted, finished: list[Finished]) -> list[PartWriter]:
+        sizes = self._config.rows_per_part, self._config.row_group_rows
+        stored = fitted.stored_schema(self._source.has_truth)
+        begins = finished or [Finished()] * len(SPLITS)
+        return [
+            PartWriter(self._place.directory, split, stored, *sizes, finished=begin)
+            for split, begin in zip(SPLITS, begins, strict=True)
+        ]
+
+    def _transform_block(self, first: int, numbered: tuple[int, Any], *, fitted: Fitted) -> "_Columns":
+        number, block = numbered
+        if number < first:
+            return _Columns(block.num_source_bytes, block.num_lines)
         rows = self._recipe.parse(block)
         split = self._splitter.assign(block, rows)
         table, tally = fitted.columns(rows, split == TRAIN)
         tables = {int(s): table.filter(pa.array(split == s)) for s in np.unique(split)}
-        return _Columns(BlockAccount.of(block, rows), tables, tally)
+        return _Columns(block.num_source_bytes, block.num_lines, BlockAccount.of(block, rows), tables, tally)
+
+    def _no_bad_lines(self) -> BadLines:
+        return BadLines(self._config.max_bad_fraction, self._recipe.expected_lines)
 
     def _check_splits(self, splits: dict[str, Split]) -> None:
         if not splits["train"].num_rows:
