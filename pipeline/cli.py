@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AskedToStop as notice:
         if rank_of_launcher() == 0:
             print(f"shardline: {notice}", file=sys.stderr)
-        return 0
+        return notice.exit_code
     except HungRank as error:
         print(f"shardline: {error}", file=sys.stderr)
         sys.stderr.flush()
@@ -166,8 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             return EXIT_FAILED
         raise
+    except BrokenPipeError:  # the reader of our answer, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return notice.exit_code
+        return 0
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
@@ -179,7 +180,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-    except BrokenPipeError:  # the reader of our answer, such as `head`, has seen enough
 def build_parser(only: str | None = None) -> ArgumentParser:
     """The parser of all jobs; with `only`, the other jobs are named but their settings are not loaded."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
