@@ -28,15 +28,14 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def as_integers(column: pa.Array, name: str) -> Cast:
-    """int64."""
+    """int64. A NaN is a missing value, as pandas writes it."""
     return _cast(_numeric(column), pa.int64(), name)
 
 
 def as_numbers(column: pa.Array, name: str) -> Cast:
-    """float32, every one of them finite. A NaN in a column of numbers is a missing value, as pandas writes it."""
+    """float32, every one of them finite. A NaN is a missing value, as pandas writes it."""
     numbers, bad = _cast(_numeric(column), pa.float64(), name)
-    if not is_text(column.type):
-        numbers = pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+    numbers = _without_nan(numbers)
     values = numbers.fill_null(0.0).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
@@ -80,13 +79,20 @@ def _times(texts: pa.Array, form: str, name: str) -> Cast:
 
 
 def _numeric(column: pa.Array) -> pa.Array:
-    """Texts without blanks around them, as Arrow's CSV reader takes numbers."""
+    """Texts without blanks around them, as Arrow's CSV reader takes numbers; numbers without NaN."""
+    if pa.types.is_floating(column.type):
+        return _without_nan(column)
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         column, bad = _cast(column, pa.string(), "")
         if bad is not None:
             # No number either: some text that no cast takes stands for what is not even text.
             column = pc.if_else(pa.array(bad), pa.scalar("?"), column)
     return pc.ascii_trim(column, " \t") if is_text(column.type) else column
+
+
+def _without_nan(column: pa.Array) -> pa.Array:
+    is_nan = pc.is_nan(column)
+    return pc.if_else(is_nan, pa.scalar(None, column.type), column) if pc.any(is_nan).as_py() else column
 
 
 def _cast(column: pa.Array, kind: pa.DataType, name: str, is_safe: bool = True) -> Cast:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.errors import DataError
 from data.manifest import SourceFile
 from data.raw.header import Header, read_header
 from data.raw.text_file import READ_BYTES, TextFile
@@ -64,6 +65,8 @@ class RawText:
             next_line, columns = 1, ()
             for text, num_source_bytes, is_cut_off in reader:
                 if self.header and next_line == 1:
+                    if is_cut_off and text.count(b"\n") < 2:
+                        raise DataError(f"{file} is cut off within its first line. Fetch it again, or pack it again.")
                     columns, text = read_header(text, self.header, file)
                     next_line = 2
                 num_lines = int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n")))

@@ -13,6 +13,7 @@ from data.manifest import SourceFile
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 READ_BYTES = 1 << 20
+_ZSTD_READ_BYTES = 1 << 16
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
@@ -100,7 +101,8 @@ class TextFile:
         source = pa.PythonFile(cast("IO[bytes]", _Chunks(first, chunks)), mode="r")
         stream = pa.CompressedInputStream(source, "zstd")
         try:
-            while text := stream.read(min(READ_BYTES, self._block_bytes)):
+            # Short reads: where the file is cut off, the text of the last one is lost.
+            while text := stream.read(_ZSTD_READ_BYTES):
                 yield text
         except OSError as error:
             self.is_cut_off = "Truncated" in str(error)
