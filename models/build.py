@@ -1,14 +1,17 @@
 """From settings to a ranker."""
 
 import torch
+from torch import nn
 
 from data.errors import ConfigError
 from data.schema import Schema
+from models.composition import SplitIds, composition
 from models.config import ModelConfig
 from models.dense_scaling import DenseScale, Standardise
 from models.ranker import Ranker
 from models.rankers.arch import Arch
 from models.registry import arch_class
+from models.table_layout import keys_of, lay_out, looked_up_features
 from models.tables import build_tables
 
 
@@ -33,15 +36,28 @@ def build_ranker(
     if not (isinstance(chosen, type) and issubclass(chosen, Arch)):
         raise ConfigError(f"model.ranker is {config.ranker!r}, which is no subclass of models.rankers.arch.Arch.")
     groups = chosen.table_groups(config, schema)
-    arch = chosen(config, schema, torch.Generator().manual_seed(seed))
+    layout = lay_out(config, schema, groups)
+    generator = torch.Generator().manual_seed(seed)
+    arch = chosen(config, schema, generator)
     return Ranker(
-        build_tables(config, schema, groups, device),
+        build_tables(layout, device, is_weighted=schema.is_weighted),
         groups,
+        layout,
         arch,
+        split_ids=_split_ids(config, schema),
+        compose=[composition(vectors, schema.sparse_names, generator) for vectors in layout],
+        looked_up=looked_up_features(config, schema),
         standardise=_standardise(config, dense_scale),
         embedding_dropout=config.embedding_dropout,
         num_slices=num_slices,
     )
+
+
+def _split_ids(config: ModelConfig, schema: Schema) -> nn.Module:
+    keys = {feature.name: keys_of(config, feature) for feature in schema.sparse}
+    if all(len(each) == 1 for each in keys.values()):
+        return nn.Identity()
+    return SplitIds(keys, config.tables.quotient_remainder.collisions)
 
 
 def _standardise(config: ModelConfig, scale: DenseScale | None) -> Standardise | None:

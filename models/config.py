@@ -6,6 +6,7 @@ from typing import Any, Literal
 from data.errors import ConfigError
 from data.schema import Schema
 from models.registry import check_known, check_read
+from models.table_config import TablesConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,8 @@ class ModelConfig:
     """Share of the pooled embedding values that is dropped in training, from 0 to below 1."""
     embedding_init_scale: float | None = None
     """Embeddings start uniform in [-scale, scale]; by default sqrt(1 / rows) of each table, as in the DLRM reference."""
+    tables: TablesConfig = field(default_factory=TablesConfig)
+    """The embedding tables: made smaller, pooled, stored and started."""
     options: dict[str, Any] = field(default_factory=dict)
     """Settings of a ranker of your own, by name."""
 

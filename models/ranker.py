@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
+from data.schema import SparseFeature
 from models.slices import InSlices
-from models.tables import TableGroup, pooled_keys
+from models.table_layout import FeatureVector, TableGroup
+from models.tables import frozen_tables, pooled_keys, pretrained_tables
 
 
 class Ranker(nn.Module):
@@ -19,21 +21,30 @@ class Ranker(nn.Module):
     `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it. `arch` gets the
     dense features, standardised if asked for, and one tensor per table group. In training, embeddings (not first-order
     terms) pass through dropout first, and `arch` computes `num_slices` slices of the batch one after the other.
+    Before the lookup stands `split_ids`, behind it one of `compose` for each group; `looked_up` are the features as the tables
+    see them.
     """
 
     def __init__(
         self,
         ebc: EmbeddingBagCollection,
         groups: Sequence[TableGroup],
+        layout: Sequence[Sequence[FeatureVector]],
         arch: nn.Module,
         *,
+        split_ids: nn.Module,
+        compose: Sequence[nn.Module],
+        looked_up: tuple[SparseFeature, ...],
         standardise: nn.Module | None = None,
         embedding_dropout: float = 0.0,
         num_slices: int = 1,
     ) -> None:
         super().__init__()
         self.ebc = ebc
-        self.keys = pooled_keys(groups)
+        self.keys = pooled_keys(layout)
+        self.looked_up = looked_up
+        self.frozen_tables, self.pretrained_tables = frozen_tables(layout), pretrained_tables(layout)
+        self.split_ids, self.compose = split_ids, nn.ModuleList(compose)
         self.standardise = nn.Identity() if standardise is None else standardise
         dropped = [nn.Identity() if group.is_first_order else nn.Dropout(embedding_dropout) for group in groups]
         self.embedding_dropout = nn.ModuleList(dropped)
@@ -42,6 +53,7 @@ class Ranker(nn.Module):
 
     def forward(self, dense: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
         # Side by side in the order of the keys, whatever order the plan leaves them in.
-        pooled = KeyedTensor.regroup([self.ebc(sparse)], self.keys)
-        groups = [drop(pooled[i]) for i, drop in enumerate(self.embedding_dropout)]
+        pooled = KeyedTensor.regroup([self.ebc(self.split_ids(sparse))], self.keys)
+        vectors = [compose(pooled[i], sparse) for i, compose in enumerate(self.compose)]
+        groups = [drop(vectors[i]) for i, drop in enumerate(self.embedding_dropout)]
         return self.in_slices(self.standardise(dense), groups)

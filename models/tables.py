@@ -1,42 +1,20 @@
-"""The embedding tables of a ranker: groups of them, one table per sparse feature in each group, all in one collection.
+"""The embedding tables of a ranker: groups of them, all in one collection.
 
-All are pooled by SUM, since TorchRec 1.8.0 divides wrongly when MEAN tables meet row-wise ones in one collection.
+All are pooled by SUM, since TorchRec 1.8.0 divides wrongly when MEAN tables meet row-wise ones in one collection; means are
+made of sums behind it (models.composition).
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
-from data.schema import Schema, SparseFeature
-from models.config import ModelConfig
+from models.table_layout import FeatureVector, Piece, TableGroup
 
-FIRST_ORDER_WIDTH = 4
-"""Columns that hold a first-order term, as their sum: FBGEMM's kernels take widths in fours.
-
-All start at 0 and stay equal, so this is a table of width 1 that learns at four times the learning rate: first-order terms want
-a higher one than embeddings.
-"""
 _FIRST_ORDER = "_first_order"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableGroup:
-    """Tables of one kind for some features: what a ranker's arch gets as one tensor, side by side in this order.
-
-    A feature's table is named after it, with `suffix` behind.
-    """
-
-    features: tuple[str, ...]
-    suffix: str = ""
-    is_first_order: bool = False
-
-    def table_of(self, feature: str) -> str:
-        """The name of a feature's table."""
-        return feature + self.suffix
+_DTYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16}
 
 
 def embeddings(features: Sequence[str], suffix: str = "") -> TableGroup:
@@ -50,37 +28,58 @@ def first_order_terms(features: Sequence[str]) -> TableGroup:
 
 
 def build_tables(
-    config: ModelConfig, schema: Schema, groups: Sequence[TableGroup], device: torch.device | str = "meta"
+    layout: Sequence[Sequence[FeatureVector]], device: torch.device | str = "meta", *, is_weighted: bool = False
 ) -> EmbeddingBagCollection:
-    """The EmbeddingBagCollection of all groups, one after the other.
+    """The EmbeddingBagCollection of all groups, one after the other; a table that several features share is there once.
 
     Tables are made on the meta device by default: only their shards are ever allocated, by the rank that holds them.
     """
-    of_name = {feature.name: feature for feature in schema.sparse}
-    tables = [_table(config, of_name[name], group) for group in groups for name in group.features]
-    return EmbeddingBagCollection(tables=tables, device=torch.device(device))
+    tables: dict[str, list[Piece]] = {}
+    for piece in _pieces(layout):
+        tables.setdefault(piece.table, []).append(piece)
+    configs = [_config(pieces) for pieces in tables.values()]
+    return EmbeddingBagCollection(tables=configs, is_weighted=is_weighted, device=torch.device(device))
 
 
-def pooled_keys(groups: Sequence[TableGroup]) -> list[list[str]]:
+def pooled_keys(layout: Sequence[Sequence[FeatureVector]]) -> list[list[str]]:
     """The keys of the collection's KeyedTensor, group by group.
 
-    TorchRec writes `feature@table` where several tables look one feature up.
+    TorchRec writes `key@table` where several tables look one key up.
     """
-    num_tables = Counter(name for group in groups for name in group.features)
+    num_tables = Counter(piece.key for piece in _pieces(layout))
     return [
-        [f"{name}@{group.table_of(name)}" if num_tables[name] > 1 else name for name in group.features]
-        for group in groups
+        [
+            f"{piece.key}@{piece.table}" if num_tables[piece.key] > 1 else piece.key
+            for vector in group
+            for piece in vector.pieces
+        ]
+        for group in layout
     ]
 
 
-def _table(config: ModelConfig, feature: SparseFeature, group: TableGroup) -> EmbeddingBagConfig:
-    scale = 0.0 if group.is_first_order else config.embedding_init_scale
+def frozen_tables(layout: Sequence[Sequence[FeatureVector]]) -> frozenset[str]:
+    """Names of the tables that keep their first weights."""
+    return frozenset(piece.table for piece in _pieces(layout) if piece.is_frozen)
+
+
+def pretrained_tables(layout: Sequence[Sequence[FeatureVector]]) -> dict[str, str]:
+    """The file of first weights of each table that has one."""
+    return {piece.table: piece.pretrained for piece in _pieces(layout) if piece.pretrained}
+
+
+def _pieces(layout: Sequence[Sequence[FeatureVector]]) -> list[Piece]:
+    return [piece for group in layout for vector in group for piece in vector.pieces]
+
+
+def _config(pieces: list[Piece]) -> EmbeddingBagConfig:
+    first = pieces[0]
     return EmbeddingBagConfig(
-        name=group.table_of(feature.name),
-        feature_names=[feature.name],
-        num_embeddings=feature.num_embeddings,
-        embedding_dim=FIRST_ORDER_WIDTH if group.is_first_order else config.dim_of(feature.name),
+        name=first.table,
+        feature_names=[piece.key for piece in pieces],
+        num_embeddings=first.rows,
+        embedding_dim=first.width,
         pooling=PoolingType.SUM,
-        weight_init_min=None if scale is None else -scale,
-        weight_init_max=scale,
+        data_type=_DTYPES[first.dtype],
+        weight_init_min=first.low,
+        weight_init_max=first.high,
     )

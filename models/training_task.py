@@ -6,12 +6,13 @@ from torch import Tensor, nn
 from data.batch import Batch
 from models.loss_config import LossConfig
 from models.losses import Loss
+from models.ranker import Ranker
 
 
 class TrainingTask(nn.Module):
     """The loss over the local batch; averaged over equal local batches it is the global batch's."""
 
-    def __init__(self, ranker: nn.Module, loss: LossConfig | None = None) -> None:
+    def __init__(self, ranker: Ranker, loss: LossConfig | None = None) -> None:
         super().__init__()
         self.ranker = ranker
         self.loss = Loss(loss or LossConfig())

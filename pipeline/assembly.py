@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data.schema import Schema
+from data.schema import Schema, SparseFeature
 from models.build import build_ranker
 from models.training_task import TrainingTask
 from pipeline.config import TrainConfig
@@ -26,9 +26,15 @@ def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
 
     `device` is "cpu" or "cuda": what its fused kernels lack or would ignore is a ConfigError.
     """
-    ranker = build_ranker(config.model, source.schema, seed=config.training.seed, dense_scale=source.dense_scale)
+    ranker = build_ranker(
+        config.model,
+        source.schema,
+        seed=config.training.seed,
+        dense_scale=source.dense_scale,
+        num_slices=config.training.micro_batches,
+    )
     task = TrainingTask(ranker, config.loss)
-    attach_sparse_optimizer(task, config.optimizer.sparse, device)
+    attach_sparse_optimizer(task, config.optimizer.sparse, device, frozen=ranker.frozen_tables)
     return task
 
 
@@ -52,7 +58,9 @@ def choose_plan(
         topology,
         local_batch_size=local_batch_size(global_batch_size, ranks.num_ranks),
         sharders=[EveryTypeSharder()],
-        constraints=build_constraints(settings, task, num_ranks=ranks.num_ranks, features=schema.sparse),
+        constraints=build_constraints(
+            settings, task, num_ranks=ranks.num_ranks, features=looked_up(task), device=ranks.device.type
+        ),
         reservation=MemoryReservation(percentage=settings.reserved_fraction),
     )
 
@@ -66,9 +74,14 @@ def given_plan(path: str, task: TrainingTask, global_batch_size: int, ranks: Ran
 
 def save_plan(path: Path, planned: Planned, config: TrainConfig, task: TrainingTask, schema: Schema) -> None:
     """Keep a run's plan with its estimated costs as a plan file, which another run can be given."""
-    model = describe_tables(task, {feature.name: feature.pooling_factor for feature in schema.sparse})
+    model = describe_tables(task, {feature.name: feature.pooling_factor for feature in looked_up(task)})
     batch_size, reserved = config.training.global_batch_size, config.sharding.reserved_fraction
     save(live_plan_file(planned, model, global_batch_size=batch_size, reserved_fraction=reserved), path)
+
+
+def looked_up(task: TrainingTask) -> tuple[SparseFeature, ...]:
+    """The features as the tables see them, by the keys that they are looked up by."""
+    return task.ranker.looked_up
 
 
 def table_shapes(task: TrainingTask) -> dict[str, list[int]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pipeline.assembly import assemble
+from pipeline.assembly import assemble, looked_up
 from pipeline.config import TrainConfig
 from pipeline.plan_job_config import RESERVED_FRACTION, ComparePlansConfig, PlanJobConfig, names
 from pipeline.sources import open_source
@@ -25,7 +25,7 @@ def model_tables(config: TrainConfig, device: str) -> ModelTables:
     """The tables of the ranker that the settings describe, with its optimizer and the data's ids per row."""
     source = open_source(config.data, seed=config.training.seed)
     task = assemble(config, source, device)
-    return describe_tables(task, {feature.name: feature.pooling_factor for feature in source.schema.sparse})
+    return describe_tables(task, {feature.name: feature.pooling_factor for feature in looked_up(task)})
 
 
 def plan_request(config: PlanJobConfig) -> PlanRequest:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from data.errors import ConfigError
 from data.schema import Schema
 from models.config import ModelConfig
-from models.tables import TableGroup, embeddings, first_order_terms
+from models.table_layout import TableGroup
+from models.tables import embeddings, first_order_terms
 
 
 class Arch(nn.Module):

@@ -20,6 +20,7 @@ from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
 from pipeline.training.heartbeat import Heartbeat, NoHeartbeat, heartbeat
 from pipeline.training.learner import Learner, build_learner
+from pipeline.training.pretrained import load_pretrained
 from pipeline.training.resume import ResumePoint, check_last_step, is_finished, own_directory, resume_point
 from pipeline.training.standing import Standing
 from pipeline.training.step_log import SilentLog, StepLog
@@ -66,6 +67,8 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
     learner = build_learner(config, source, task, planned.plan, tables, ranks)
     if resume:
         _take_over(resume, learner, ranks)
+    else:
+        load_pretrained(learner.model, task.ranker.pretrained_tables)
     saver = Saver(directory.checkpoints, config.checkpoint, ranks)
     with noticing_sigterm() as asked_to_stop:
         outcome = _train(learner, batches, directory, saver, ranks, standing, asked_to_stop, life)

@@ -40,6 +40,7 @@ class Learner:
         """Take over weights and optimizer states; a collective. CheckpointError where it belongs to another model."""
         check_same_tables(checkpoint, meta, self.tables)
         load_training_state(checkpoint, self.model, self.optimizer)
+        self.optimizer.set_optimizer_step(meta.step)  # the fused Adam and LAMB correct their moments by it
 
     def _meta(self, standing: Standing, ranks: Ranks) -> CheckpointMeta:
         config = to_plain(self.config)
@@ -74,7 +75,8 @@ def build_learner(
 ) -> Learner:
     """The task sharded by the plan over the live ranks, with freshly initialised weights and optimizers; a collective."""
     model = shard(task, plan, ranks.device, seed=config.training.seed)
-    optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense)
+    frozen = task.ranker.frozen_tables
+    optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense, frozen=frozen)
     return Learner(
         config=config,
         source=source,

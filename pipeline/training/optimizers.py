@@ -1,6 +1,6 @@
 """From settings to optimizers: fused ones inside the tables' backward pass, dense ones beside, all in one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,10 +23,13 @@ _DECAY_MODES = {"l2": WeightDecayMode.L2, "decoupled": WeightDecayMode.DECOUPLE}
 _WITH_MOMENTS = ("adam", "partial_row_wise_adam", "lamb", "partial_row_wise_lamb")
 
 
-def attach_sparse_optimizer(module: nn.Module, config: SparseOptimizerConfig, device: str = "cpu") -> None:
+def attach_sparse_optimizer(
+    module: nn.Module, config: SparseOptimizerConfig, device: str = "cpu", *, frozen: Collection[str] = ()
+) -> None:
     """Mark the module's tables for FBGEMM's fused optimizer; do it before planning, whose estimates count its state.
 
-    `device` is "cpu" or "cuda". Raises ConfigError for what the device's kernels lack or would silently ignore.
+    Tables named in `frozen` get SGD at rate 0, which has no state and leaves every weight as it is, to the bit. `device` is
+    "cpu" or "cuda". Raises ConfigError for what the device's kernels lack or would silently ignore.
     """
     check_fused_optimizer(
         config.algorithm,
@@ -35,26 +38,33 @@ def attach_sparse_optimizer(module: nn.Module, config: SparseOptimizerConfig, de
         weight_decay=config.weight_decay,
         weight_decay_mode=config.weight_decay_mode,
     )
-    optimizer = ALGORITHMS[config.algorithm].optimizer
     weights = dict(module.named_parameters())
-    for name, _ in table_configs(module):
+    for name, table in table_configs(module):
+        still = table.name in frozen
+        optimizer = ALGORITHMS["sgd" if still else config.algorithm].optimizer
         # A dict of its own for each table: TorchRec writes into it.
-        _apply_optimizer_in_backward(optimizer, [weights[name]], _fused_settings(config))
+        _apply_optimizer_in_backward(optimizer, [weights[name]], {"lr": 0.0} if still else _fused_settings(config))
 
 
 def build_optimizer(
-    model: DistributedModelParallel, sparse: SparseOptimizerConfig, dense: DenseOptimizerConfig
+    model: DistributedModelParallel,
+    sparse: SparseOptimizerConfig,
+    dense: DenseOptimizerConfig,
+    *,
+    frozen: Collection[str] = (),
 ) -> "ShardedOptimizer":
     """One optimizer over all parameters of a sharded model, its state in place, so that a checkpoint can be read into it.
 
-    Its parts are the fused optimizer; data-parallel tables under the same algorithm, which the fused one does not reach;
-    and the dense part. Call `zero_grad` before each backward pass: that is what hands learning rates to the fused kernels.
+    Its parts are the fused optimizer; data-parallel tables under the same algorithm, which the fused one does not reach, but
+    not the `frozen` ones; and the dense part. Call `zero_grad` before each backward pass: that is what hands learning rates to
+    the fused kernels.
     """
     parameters = trained_parameters(model)
     _fill_accumulators(parameters.fused, sparse.initial_accumulator)
     parts = [parameters.fused]
-    if parameters.data_parallel:
-        parts.append(_table_optimizer(parameters.data_parallel, sparse))
+    trained = {name: table for name, table in parameters.data_parallel.items() if name.split(".")[-2] not in frozen}
+    if trained:
+        parts.append(_table_optimizer(trained, sparse))
     if parameters.dense:
         parts.append(_dense_optimizer(parameters.dense, dense))
     optimizer = ShardedOptimizer(
@@ -64,7 +74,8 @@ def build_optimizer(
         average=None if dense.ema_decay is None else WeightAverage(parameters.dense, dense.ema_decay),
     )
     for group in optimizer.sparse_groups:
-        group["lr"] = sparse.lr  # the kernels give it back rounded to float32
+        if group["lr"]:  # frozen tables have 0
+            group["lr"] = sparse.lr  # the kernels give it back rounded to float32
     return optimizer
 
 

@@ -56,9 +56,9 @@ class Schedule:
             group["lr"] = base * scale if scale == 1.0 else max(min(FLOOR, base), base * scale)
 
     def learning_rates(self) -> dict[str, float]:
-        """The learning rates in force: `sparse` for all tables, `dense` for the rest (0 where there is none)."""
+        """The learning rates in force: `sparse` for all tables that learn, `dense` for the rest (0 where there is none)."""
         return {
-            name: groups[0]["lr"] if groups else 0.0
+            name: max((group["lr"] for group in groups), default=0.0)
             for name, groups in (("sparse", self._sparse), ("dense", self._dense))
         }
 
