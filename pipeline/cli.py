@@ -67,6 +67,13 @@ JOBS = (
         module="pipeline.jobs.prepare",
     ),
     Job(
+        name="verify",
+        help="say whether a prepared dataset is whole: every part, row group and id against the manifest",
+        config="data.check_config:VerifyConfig",
+        module="pipeline.jobs.verify",
+        positionals=(("directory", "1"),),
+    ),
+    Job(
         name="learn-trace",
         help="learn how the ids of features are accessed, and keep that as small files without the ids",
         config="data.trace_config:LearnTraceConfig",
