@@ -116,6 +116,8 @@ class PrepareConfig:
     """Train, val and test."""
     dense_missing_indicator: bool = False
     """Add columns I1_missing ... I13_missing (1.0 where the integer is missing, else 0.0) behind the dense ones."""
+    negative_sampling_rate: float = 1.0
+    """Fraction of the train negatives to keep, each by a draw from (split.seed, row id); val and test stay as they are."""
     max_bad_fraction: float = 0.0
     """Fraction of bad lines that is still accepted (and counted in the manifest); more stop the job."""
     rows_per_part: int = 262_144
@@ -144,6 +146,10 @@ class PrepareConfig:
         if not 0 <= self.max_bad_fraction < 1:
             raise ConfigError(
                 f"prepare.max_bad_fraction is {self.max_bad_fraction}; expected a fraction at least 0 and below 1."
+            )
+        if not 0 < self.negative_sampling_rate <= 1:
+            raise ConfigError(
+                f"prepare.negative_sampling_rate is {self.negative_sampling_rate}; expected above 0 and at most 1 (keep all)."
             )
         if self.checkpoint_seconds < 0:
             raise ConfigError(f"prepare.checkpoint_seconds is {self.checkpoint_seconds}; expected at least 0.")

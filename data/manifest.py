@@ -74,7 +74,11 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a prepared directory holds. `fingerprint` covers what determines the contents: settings and source bytes."""
+    """What a prepared directory holds. `fingerprint` covers what determines the contents: settings and source bytes.
+
+    `negative_sampling_rate`: fraction of the train split's negatives that were kept, each by a draw of its own; `num_left_out`
+    counts those that were not. Lines read = rows of all splits + bad lines + rows left out.
+    """
 
     version: int = MANIFEST_VERSION
     schema: Schema
@@ -83,6 +87,8 @@ class Manifest:
     dense_statistics: dict[str, DenseStatistics]
     num_lines: int
     bad_lines: dict[str, int] = field(default_factory=dict)
+    negative_sampling_rate: float = 1.0
+    num_left_out: int = 0
     has_true_probability: bool = False
     row_group_rows: int
     settings: dict[str, Any]

@@ -27,7 +27,7 @@ from data.preparing.prepared_before import find_prepared
 from data.preparing.progress import Progress
 from data.preparing.recipe import Fitted, Outcome, Recipe, Tally
 from data.preparing.spec_recipe import SpecRecipe
-from data.preparing.splits import TRAIN, Splitter
+from data.preparing.splits import LEFT_OUT, TRAIN, Splitter
 from data.preparing.standing import Standing, source_marks, standing_of, whole_parts_of
 from data.preparing.workplace import COUNTED, COUNTING, WRITING, Workplace, workplace
 from data.raw.bad_lines import BadLines, BlockAccount
@@ -74,8 +74,10 @@ def spec_of_config(config: PrepareConfig) -> FeatureSpec:
 
 def contents_settings(config: PrepareConfig, spec: FeatureSpec) -> dict[str, Any]:
     """The settings that decide what a prepared dataset contains; paths, threads and the like do not."""
-    settings = {"spec": asdict(spec), "split": asdict(config.split)}
+    settings: dict[str, Any] = {"spec": asdict(spec), "split": asdict(config.split)}
     settings |= {name: getattr(config, name) for name in ("rows_per_part", "row_group_rows")}
+    if config.negative_sampling_rate < 1:
+        settings["negative_sampling_rate"] = config.negative_sampling_rate
     if not config.spec:
         settings = _criteo_settings(config) | {name: settings[name] for name in settings if name != "spec"}
     return json.loads(json.dumps(settings))
@@ -122,7 +124,7 @@ class _Preparation:
         self._recipe = recipe
         self._source = recipe.open(files, config.block_mib << 20)
         self._num_source_bytes = sum(file.stat().st_size for file in files)
-        self._splitter = Splitter.of(config.split, files, self._source.count_rows)
+        self._splitter = Splitter.of(config.split, files, self._source.count_rows, config.negative_sampling_rate)
 
     def run(self, settings: dict[str, Any]) -> Manifest:
         """Write the parts and id maps; the manifest is returned, not yet written."""
@@ -210,7 +212,7 @@ class _Preparation:
         rows = self._recipe.parse(block)
         split = self._splitter.assign(block, rows)
         table, tally = fitted.columns(rows, split == TRAIN)
-        tables = {int(s): table.filter(pa.array(split == s)) for s in np.unique(split)}
+        tables = {int(s): table.filter(pa.array(split == s)) for s in np.unique(split) if s != LEFT_OUT}
         return _Columns(block.num_source_bytes, block.num_lines, BlockAccount.of(block, rows), tables, tally)
 
     def _no_bad_lines(self) -> BadLines:
@@ -235,6 +237,8 @@ class _Preparation:
             dense_statistics=outcome.dense_statistics,
             num_lines=bad.num_lines,
             bad_lines=dict(bad.counts),
+            negative_sampling_rate=self._config.negative_sampling_rate,
+            num_left_out=bad.num_lines - bad.counts.total() - sum(split.num_rows for split in splits.values()),
             has_true_probability=self._source.has_truth,
             row_group_rows=self._config.row_group_rows,
             settings=settings,

@@ -13,7 +13,8 @@ from data.errors import DataError
 from data.manifest import SPLITS
 
 TRAIN, VAL, TEST = range(len(SPLITS))
-_ROW, _VAL = 0, 1
+LEFT_OUT = len(SPLITS)
+_ROW, _VAL, _SAMPLE = 0, 1, 2
 
 
 class SplitBlock(Protocol):
@@ -27,7 +28,7 @@ class SplitBlock(Protocol):
 
 
 class SplitRows(Protocol):
-    """The good rows of a block: their ids, and their places in it; int64."""
+    """The good rows of a block: their ids and their places in it, int64, and their labels."""
 
     @property
     def row_ids(self) -> np.ndarray: ...
@@ -35,29 +36,49 @@ class SplitRows(Protocol):
     @property
     def places(self) -> np.ndarray: ...
 
+    @property
+    def labels(self) -> np.ndarray: ...
+
 
 @dataclass(frozen=True)
 class Splitter:
-    """Assigns rows to splits. `num_val_lines`: lines of the last day that are for validation (by day only)."""
+    """Assigns rows to splits. `num_val_lines`: lines of the last day that are for validation (by day only).
+
+    `negative_sampling_rate`: fraction of the train negatives that are kept. Val and test are never sampled: they are what is.
+    """
 
     config: SplitConfig
     num_files: int
     num_val_lines: int
+    negative_sampling_rate: float = 1.0
 
     @classmethod
-    def of(cls, config: SplitConfig, files: list[Path], count_rows: Callable[[Path], int]) -> "Splitter":
+    def of(
+        cls,
+        config: SplitConfig,
+        files: list[Path],
+        count_rows: Callable[[Path], int],
+        negative_sampling_rate: float = 1.0,
+    ) -> "Splitter":
         """The splitter for these raw files; by day it counts the rows of the last one. DataError where it is the only one."""
         if config.by != "day":
-            return cls(config, len(files), 0)
+            return cls(config, len(files), 0, negative_sampling_rate)
         if len(files) < 2:
             raise DataError(
                 f"split.by=day needs a folder of two days or more (the last is for val and test); found only {files[0]}."
                 " Add days, or choose split.by=fraction."
             )
-        return cls(config, len(files), -(-count_rows(files[-1]) // 2))
+        return cls(config, len(files), -(-count_rows(files[-1]) // 2), negative_sampling_rate)
 
     def assign(self, block: SplitBlock, rows: SplitRows) -> np.ndarray:
-        """The split of each row of the block, uint8 [n]: TRAIN, VAL or TEST."""
+        """What becomes of each row of the block, uint8 [n]: TRAIN, VAL, TEST or LEFT_OUT."""
+        splits = self._split(block, rows)
+        if self.negative_sampling_rate < 1:
+            is_kept = self._uniforms(rows.row_ids, _SAMPLE) < self.negative_sampling_rate
+            splits[(splits == TRAIN) & (rows.labels == 0) & ~is_kept] = LEFT_OUT
+        return splits
+
+    def _split(self, block: SplitBlock, rows: SplitRows) -> np.ndarray:
         row_ids = rows.row_ids
         if self.config.by == "day":
             return self._by_day(block, rows.places)

@@ -19,6 +19,8 @@ def _summary(manifest: Manifest, directory: str) -> str:
     sparse, dense = manifest.schema.sparse, manifest.schema.dense
     tables = f"{len(dense)} dense columns, {len(sparse)} tables of {sum(table.num_embeddings for table in sparse):,} rows in all"
     bad = f"{sum(manifest.bad_lines.values()):,} bad{_kinds(manifest.bad_lines)}"
+    if manifest.negative_sampling_rate < 1:
+        bad += f", {manifest.num_left_out:,} negatives left out (rate {manifest.negative_sampling_rate:g})"
     lines = f"{manifest.num_lines:,} lines read, {bad}; fingerprint {manifest.fingerprint[:12]}"
     return f"{directory}: {splits}\n  {tables}\n  {lines}"
 

@@ -182,6 +182,42 @@ def test_split_without_val_or_test_has_no_parts(raw, tmp_path):
     assert manifest.splits["train"].num_rows == NUM_ROWS
 
 
+def test_negatives_are_left_out_of_train_by_row_id_and_the_rate_is_recorded(raw, tmp_path):
+    whole = prepare(config_of(raw, tmp_path / "whole"))
+    sampled = prepare(config_of(raw, tmp_path / "sampled", negative_sampling_rate=0.25))
+    before, after = (rows_of(tmp_path / name, of, "train") for name, of in (("whole", whole), ("sampled", sampled)))
+    num_negatives, num_kept = (int((rows["label"].to_numpy() == 0).sum()) for rows in (before, after))
+    # Each of some 6,000 negatives is kept by itself: four standard deviations.
+    assert num_kept == pytest.approx(0.25 * num_negatives, abs=4 * (num_negatives * 0.25 * 0.75) ** 0.5)
+    assert set(after["row_id"].to_pylist()) < set(before["row_id"].to_pylist())
+    assert sampled.splits["train"].num_positives == whole.splits["train"].num_positives
+    assert sampled.splits["val"].num_rows == whole.splits["val"].num_rows
+    assert (whole.negative_sampling_rate, sampled.negative_sampling_rate) == (1.0, 0.25)
+    assert sampled.num_left_out == num_negatives - num_kept
+    assert sampled.num_lines == sum(split.num_rows for split in sampled.splits.values()) + sampled.num_left_out
+    assert sampled.fingerprint != whole.fingerprint
+
+
+def test_ids_of_negatives_left_out_have_no_row(raw, tmp_path):
+    manifest = prepare(config_of(raw, tmp_path, negative_sampling_rate=0.1, min_count=1))
+    train, fields = rows_of(tmp_path, manifest, "train"), fields_of(raw)
+    seen = {int(fields[row][16], 16) for row in train["row_id"].to_pylist() if fields[row][16]}
+    assert set(_id_map(tmp_path, "C3")[0]) == seen
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_threads": 3, "block_mib": 4}])
+def test_lower_rate_keeps_a_part_of_what_a_higher_one_keeps(raw, tmp_path, settings):
+    manifests = {
+        rate: prepare(config_of(raw, tmp_path / str(rate), negative_sampling_rate=rate, **settings))
+        for rate in (0.2, 0.6)
+    }
+    kept = {
+        rate: set(rows_of(tmp_path / str(rate), each, "train")["row_id"].to_pylist())
+        for rate, each in manifests.items()
+    }
+    assert kept[0.2] < kept[0.6]
+
+
 def test_manifest_comes_back_as_it_was_saved(raw, tmp_path):
     manifest = prepare(config_of(raw, tmp_path))
     assert Manifest.load(tmp_path / "out") == manifest
@@ -239,6 +275,7 @@ def test_fingerprint_depends_on_settings_and_source_alone(raw, days, tmp_path):
         ({"ids": "hash", "table_sizes": (10, 10)}, "has 2 numbers"),
         ({"ids": "hash", "table_sizes": (1,)}, "each needs 2"),
         ({"max_bad_fraction": 1.0}, "max_bad_fraction is 1.0"),
+        ({"negative_sampling_rate": 0.0}, "negative_sampling_rate is 0.0"),
     ],
 )
 def test_impossible_settings_are_refused(settings, words):
