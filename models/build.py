@@ -1,11 +1,10 @@
 """From settings to a ranker."""
 
 import torch
-from torch import nn
 
 from data.errors import ConfigError
 from data.schema import Schema
-from models.composition import SplitIds, composition
+from models.composition import Composition, SplitIds
 from models.config import ModelConfig
 from models.dense_scaling import DenseScale, Standardise
 from models.ranker import Ranker
@@ -45,7 +44,7 @@ def build_ranker(
         layout,
         arch,
         split_ids=_split_ids(config, schema),
-        compose=[composition(vectors, schema.sparse_names, generator) for vectors in layout],
+        compose=Composition(layout, schema.sparse_names, generator),
         looked_up=looked_up_features(config, schema),
         standardise=_standardise(config, dense_scale),
         embedding_dropout=config.embedding_dropout,
@@ -53,10 +52,10 @@ def build_ranker(
     )
 
 
-def _split_ids(config: ModelConfig, schema: Schema) -> nn.Module:
+def _split_ids(config: ModelConfig, schema: Schema) -> SplitIds | None:
     keys = {feature.name: keys_of(config, feature) for feature in schema.sparse}
     if all(len(each) == 1 for each in keys.values()):
-        return nn.Identity()
+        return None
     return SplitIds(keys, config.tables.quotient_remainder.collisions)
 
 

@@ -68,7 +68,7 @@ class Compose(nn.Module):
 
     def forward(self, pooled: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
         pieces = iter(pooled.float().split(self._widths, dim=1))
-        lengths = sparse.lengths().view(-1, len(pooled)).clamp(min=1) if self._needs_lengths else None
+        lengths = sparse.lengths().view(-1, pooled.shape[0]).clamp(min=1) if self._needs_lengths else None
         return torch.cat([self._vector(i, vector, pieces, lengths) for i, vector in enumerate(self._vectors)], dim=1)
 
     def _vector(self, i: int, vector: FeatureVector, pieces: Iterator[Tensor], lengths: Tensor | None) -> Tensor:
@@ -91,11 +91,23 @@ class PassOn(nn.Module):
         return pooled.float()
 
 
-def composition(vectors: Sequence[FeatureVector], features: Sequence[str], generator: torch.Generator) -> nn.Module:
-    """The module that makes a group's vectors of its pooled pieces; `features`: the KJT's keys in their order."""
-    if all(vector.is_plain for vector in vectors):
-        return PassOn()
-    return Compose(vectors, features, generator)
+class Composition(nn.Module):
+    """Every group's vectors, a list of float32 [B, sum of their D], from every group's pooled pieces and the features' KJT.
+
+    One module for all groups, so that train pipelines, which trace the ranker, take it as a whole.
+    """
+
+    def __init__(
+        self, layout: Sequence[Sequence[FeatureVector]], features: Sequence[str], generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.groups = nn.ModuleList(
+            PassOn() if all(vector.is_plain for vector in vectors) else Compose(vectors, features, generator)
+            for vectors in layout
+        )
+
+    def forward(self, pooled: list[Tensor], sparse: KeyedJaggedTensor) -> list[Tensor]:
+        return [group(of_group, sparse) for group, of_group in zip(self.groups, pooled, strict=True)]
 
 
 def _projection(vector: FeatureVector, generator: torch.Generator) -> nn.Linear:

@@ -18,11 +18,11 @@ from models.tables import frozen_tables, pooled_keys, pretrained_tables
 class Ranker(nn.Module):
     """Logits, float32 [B], from dense features, float32 [B, num_dense], and a KJT with one key per sparse feature.
 
-    `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it. `arch` gets the
-    dense features, standardised if asked for, and one tensor per table group. In training, embeddings (not first-order
-    terms) pass through dropout first, and `arch` computes `num_slices` slices of the batch one after the other.
-    Before the lookup stands `split_ids`, behind it one of `compose` for each group; `looked_up` are the features as the tables
-    see them.
+    `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it. Before the lookup
+    stands `split_ids` (None: ids are looked up as they are), behind it `compose`; `looked_up` are the features as the tables
+    see them. `arch` gets the dense features, standardised if asked for, and one tensor per table group; it computes
+    `num_slices` slices of the batch one after the other. In training, embeddings (not first-order terms) pass through dropout
+    first.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class Ranker(nn.Module):
         layout: Sequence[Sequence[FeatureVector]],
         arch: nn.Module,
         *,
-        split_ids: nn.Module,
-        compose: Sequence[nn.Module],
+        split_ids: nn.Module | None,
+        compose: nn.Module,
         looked_up: tuple[SparseFeature, ...],
         standardise: nn.Module | None = None,
         embedding_dropout: float = 0.0,
@@ -44,7 +44,7 @@ class Ranker(nn.Module):
         self.keys = pooled_keys(layout)
         self.looked_up = looked_up
         self.frozen_tables, self.pretrained_tables = frozen_tables(layout), pretrained_tables(layout)
-        self.split_ids, self.compose = split_ids, nn.ModuleList(compose)
+        self.split_ids, self.compose = split_ids, compose
         self.standardise = nn.Identity() if standardise is None else standardise
         dropped = [nn.Identity() if group.is_first_order else nn.Dropout(embedding_dropout) for group in groups]
         self.embedding_dropout = nn.ModuleList(dropped)
@@ -52,8 +52,10 @@ class Ranker(nn.Module):
         self.in_slices = InSlices(arch, num_slices)
 
     def forward(self, dense: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
+        # Nothing at all stands before the lookup where no ids are split: train pipelines fetch a batch's own ids ahead.
+        ids = sparse if self.split_ids is None else self.split_ids(sparse)
         # Side by side in the order of the keys, whatever order the plan leaves them in.
-        pooled = KeyedTensor.regroup([self.ebc(self.split_ids(sparse))], self.keys)
-        vectors = [compose(pooled[i], sparse) for i, compose in enumerate(self.compose)]
+        pooled = KeyedTensor.regroup([self.ebc(ids)], self.keys)
+        vectors = self.compose(pooled, sparse)
         groups = [drop(vectors[i]) for i, drop in enumerate(self.embedding_dropout)]
         return self.in_slices(self.standardise(dense), groups)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
 from data.schema import Schema, SparseFeature
 from models.build import build_ranker
 from models.training_task import TrainingTask
@@ -82,6 +84,11 @@ def save_plan(path: Path, planned: Planned, config: TrainConfig, task: TrainingT
 def looked_up(task: TrainingTask) -> tuple[SparseFeature, ...]:
     """The features as the tables see them, by the keys that they are looked up by."""
     return task.ranker.looked_up
+
+
+def learning_tables(task: TrainingTask) -> dict[str, EmbeddingBagConfig]:
+    """Parameter names and configs of the tables that training is to change; ask before they are sharded."""
+    return {name: table for name, table in table_configs(task) if table.name not in task.ranker.frozen_tables}
 
 
 def table_shapes(task: TrainingTask) -> dict[str, list[int]]:

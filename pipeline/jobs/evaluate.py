@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.assembly import assemble, choose_plan, table_shapes
+from pipeline.assembly import assemble, choose_plan, learning_tables, table_shapes
 from pipeline.auc_doctor.findings import Finding, findings_text
 from pipeline.checkpointing.choosing import last_good
 from pipeline.checkpointing.meta import check_same_tables, read_meta
@@ -20,7 +20,7 @@ from pipeline.ranks import joined_ranks
 from pipeline.run_directory import RunDirectory
 from pipeline.settings import from_plain
 from pipeline.sources import Source, eval_batch_size, open_source
-from sharding_plans.applying.apply import shard, table_configs
+from sharding_plans.applying.apply import shard
 
 
 def run(config: EvaluateConfig) -> int:
@@ -36,7 +36,7 @@ def run(config: EvaluateConfig) -> int:
         batch_size = eval_batch_size(config.eval_batch_size, ranks.num_ranks)
         ranks.together(lambda: check_same_tables(checkpoint, meta, table_shapes(task)))
         planned = ranks.together(lambda: choose_plan(trained.sharding, task, source.schema, batch_size, ranks))
-        tables = dict(table_configs(task))
+        tables = learning_tables(task)
         model = shard(task, planned.plan, ranks.device, seed=trained.training.seed)
         load_weights(checkpoint, model)
         out = Path(config.out) if config.out else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from pipeline.assembly import assemble, plan_for, save_plan, table_shapes
+from pipeline.assembly import assemble, learning_tables, plan_for, save_plan, table_shapes
 from pipeline.checkpointing.saving import Saver
 from pipeline.config import TrainConfig
 from pipeline.evaluating.evaluation import evaluate
@@ -27,7 +27,6 @@ from pipeline.training.step_log import SilentLog, StepLog
 from pipeline.training.trainer import Hooks, Outcome, Trainer, last_step
 from pipeline.training.votes import noticing_sigterm
 from sharding_plans.applying.agreement import check_equal_batches
-from sharding_plans.applying.apply import table_configs
 
 JUDGED_SPLITS = ("val", "test")
 
@@ -63,7 +62,7 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
     check_equal_batches(planned.local_batch_size)
     directory = ranks.on_zero(lambda: start_run(config, planned, standing.step))
     ranks.on_zero(lambda: save_plan(directory.plan, planned, config, task, source.schema))
-    configs = dict(table_configs(task))
+    configs = learning_tables(task)
     learner = build_learner(config, source, task, planned.plan, tables, ranks)
     if resume:
         _take_over(resume, learner, ranks)

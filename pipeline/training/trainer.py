@@ -100,6 +100,7 @@ class Trainer:
             self._clock.timed_optimizer(optimizer),  # pyright: ignore[reportArgumentType]
             ranks.device,
             execute_all_batches=True,
+            pipeline_postproc=True,  # ids that are split before the lookup are fetched ahead too
             custom_model_fwd=self._clock.timed_forward(self._counted_forward),
         )
         self._training_seconds = 0.0

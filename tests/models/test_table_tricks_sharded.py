@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
+from data.batch import Batch
 from data.errors import DataError
 from models.build import build_ranker
 from models.config import ModelConfig
@@ -27,6 +29,7 @@ from tests.models.trick_twins import (
     train_unsharded,
     write_pretrained,
 )
+from tests.sharding_plans.twin_training import slice_of_step
 
 RunOnRanks = Callable[..., list[Any]]
 TOLERANCE = 1e-6
@@ -114,3 +117,36 @@ def test_pretrained_weights_of_another_shape_are_refused(tmp_path: Path) -> None
         load_pretrained(ranker, {"t0": str(tmp_path / "t0.npy")})
     with pytest.raises(DataError, match=r"weights of table t0 cannot be read"):
         load_pretrained(ranker, {"t0": str(tmp_path / "absent.npy")})
+
+
+def pipelined_lookups(names: list[str]) -> list[int]:
+    """On a rank: how many lookups a train pipeline fetches ahead, for each trick."""
+    found = []
+    for name in names:
+        learner = Learner(TRICKS[name], PLANS["rows"], Path())
+        pipeline = TrainPipelineSparseDist(
+            _Pipelined(learner.model),
+            learner.optimizer,
+            torch.device("cpu"),
+            execute_all_batches=True,
+            pipeline_postproc=True,
+        )
+        dense, sparse, labels = slice_of_step(0)
+        batch = Batch(dense, sparse, labels, row_ids=torch.arange(len(labels)))
+        pipeline.progress(iter([batch, batch]))
+        found.append(len(pipeline._pipelined_modules))
+    return found
+
+
+class _Pipelined(torch.nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.module = model.module
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.module(batch.dense, batch.sparse)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.labels), logits
+
+
+def test_train_pipelines_fetch_split_ids_ahead_like_others(run_on_ranks: RunOnRanks) -> None:
+    assert run_on_ranks(1, pipelined_lookups, ["mean", "add"]) == [[1, 1]]
