@@ -70,13 +70,14 @@ def look_at_rows(directory: str | Path, manifest: Manifest, split: str) -> RowsS
     folder = Path(directory)
     features = [*manifest.schema.dense, *manifest.schema.sparse_names]
     sparse = set(manifest.schema.sparse_names)
-    test_digests, zeros, num_test, first_row = [], dict.fromkeys(sparse, 0), 0, None
+    test_digests, zeros, num_ids, first_row = [], dict.fromkeys(sparse, 0), dict.fromkeys(sparse, 0), None
     for batch in _batches(folder, manifest, split, features, MOST_TEST_ROWS):
         test_digests.append(_digests(batch, features))
-        num_test += batch.num_rows
         first_row = int(batch.column("row_id")[0].as_py()) if first_row is None else first_row
         for name in sparse:
-            zeros[name] += int(np.count_nonzero(batch.column(name).to_numpy() == 0))
+            ids = _flat(batch.column(name))
+            zeros[name] += int(np.count_nonzero(ids == 0))
+            num_ids[name] += len(ids)
     train_digests, last_train_row = [], -1
     for batch in _batches(folder, manifest, "train", features, MOST_TRAIN_ROWS):
         train_digests.append(_digests(batch, features))
@@ -87,18 +88,20 @@ def look_at_rows(directory: str | Path, manifest: Manifest, split: str) -> RowsS
     found = float(np.isin(np.concatenate(test_digests), train).mean())
     return RowsSeen(
         share_seen_in_train=min(found * manifest.splits["train"].num_rows / len(train), 1.0),
-        unmapped_rates={name: count / num_test for name, count in zeros.items()},
+        unmapped_rates={name: count / max(1, num_ids[name]) for name, count in zeros.items()},
         first_row=first_row,
         last_train_row=last_train_row,
     )
 
 
 def _tables(manifest: Manifest, updated: Mapping[str, bool], seen: RowsSeen | None) -> list[TableEvidence]:
+    lists = {feature.name for feature in manifest.schema.sparse if feature.is_list}
     return [
         TableEvidence(
             name=name,
             num_ids=item.num_ids,
-            missing_rate=item.missing_rate,
+            # A missing list is an empty bag, not an id: it is no part of the unmapped ones.
+            missing_rate=0.0 if name in lists else item.missing_rate,
             unmapped_rate=item.unmapped_rate,
             test_unmapped_rate=seen.unmapped_rates.get(name) if seen else None,
             is_updated=updated.get(name),
@@ -131,9 +134,32 @@ def _digests(batch: pa.RecordBatch, features: list[str]) -> NDArray:
     """A 64-bit digest of each row's features: uint64 [N]. Equal rows have equal digests; others almost never."""
     digest = np.full(batch.num_rows, 0x9E3779B97F4A7C15, np.uint64)
     for name in features:
-        values = batch.column(name).to_numpy(zero_copy_only=False)
-        bits = values.astype(np.float64).view(np.uint64)
-        # Multiply and rotate: a row's digest depends on each value and on its column.
-        digest = (digest ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
-        digest ^= digest >> np.uint64(29)
+        column = batch.column(name)
+        bits = _list_bits(column) if pa.types.is_list(column.type) else _bits(column)
+        digest = _mixed(digest ^ bits)
     return digest
+
+
+def _list_bits(column: pa.ListArray) -> NDArray:
+    """A digest of each list, uint64 [N]: the sum of its values' digests, each of which depends on its place in the list."""
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    offsets -= offsets[0]
+    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+    sums = np.zeros(offsets[-1] + 1, np.uint64)
+    np.cumsum(_mixed(_mixed(_bits(column.flatten())) ^ places.astype(np.uint64)), out=sums[1:])
+    return sums[offsets[1:]] - sums[offsets[:-1]]
+
+
+def _bits(values: pa.Array) -> NDArray:
+    return values.to_numpy(zero_copy_only=False).astype(np.float64).view(np.uint64)
+
+
+def _mixed(digest: NDArray) -> NDArray:
+    """Multiply and rotate: a row's digest depends on each value and on its column."""
+    digest = digest * np.uint64(0xBF58476D1CE4E5B9)
+    return digest ^ (digest >> np.uint64(29))
+
+
+def _flat(column: pa.Array) -> NDArray:
+    """The ids of a column, those in lists too."""
+    return (column.flatten() if pa.types.is_list(column.type) else column).to_numpy(zero_copy_only=False)

@@ -147,6 +147,11 @@ def _joined_columns(
             f"neither {path} nor the {config.data_split} split of {config.data_path} has a column {missing[0]!r};"
             " correct the settings slices and group_by"
         )
+    lists = [name for name in names if pa.types.is_list(table.schema.field(name).type)]
+    if lists:
+        raise DataError(
+            f"column {lists[0]!r} of {config.data_path} holds lists; slices and groups need one value per row: take another"
+        )
     if rows.row_ids is None:
         raise DataError(f"{path} has no row ids, so the columns of {config.data_path} cannot be joined to it")
     ids = table.column("row_id").to_numpy()
