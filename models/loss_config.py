@@ -21,7 +21,7 @@ class LossConfig:
     label_smoothing: float = 0.0
     """Share s of each label y that is given to one half: y (1 - s) + s / 2, from 0 to below 1."""
     negatives_kept: float | None = None
-    """Share of the negatives that undersampling left in the train split; scores are then corrected. None: nothing to correct."""
+    """Share of the negatives that undersampling left in the train split; scores are corrected for it. None: as prepared."""
 
     def __post_init__(self) -> None:
         if len(self.class_weights) != 2 or not all(0.0 <= weight < float("inf") for weight in self.class_weights):

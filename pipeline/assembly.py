@@ -1,5 +1,6 @@
 """From settings to what a plan is made for and what is trained: the ranker on the meta device, its optimizer attached."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
@@ -38,6 +39,16 @@ def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
     task = TrainingTask(ranker, config.loss)
     attach_sparse_optimizer(task, config.optimizer.sparse, device, frozen=ranker.frozen_tables)
     return task
+
+
+def with_negatives_kept(config: TrainConfig, source: Source) -> TrainConfig:
+    """The settings with the share of negatives that the train split's undersampling left, unless they say it themselves.
+
+    It is kept with the run: a later evaluation on other data corrects for what the model was trained on.
+    """
+    if config.loss.negatives_kept is not None or source.manifest is None:
+        return config
+    return replace(config, loss=replace(config.loss, negatives_kept=source.manifest.negative_sampling_rate))
 
 
 def plan_for(config: TrainConfig, task: TrainingTask, schema: Schema, ranks: Ranks) -> Planned:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from pipeline.assembly import assemble, learning_tables, plan_for, save_plan, table_shapes
+from pipeline.assembly import assemble, learning_tables, plan_for, save_plan, table_shapes, with_negatives_kept
 from pipeline.checkpointing.saving import Saver
 from pipeline.config import TrainConfig
 from pipeline.evaluating.evaluation import evaluate
@@ -53,6 +53,7 @@ def train(config: TrainConfig, ranks: Ranks) -> Results:
 
 def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat) -> Results:
     source = ranks.together(lambda: open_source(config.data, config.training.seed))
+    config = with_negatives_kept(config, source)
     task = ranks.together(lambda: assemble(config, source, ranks.device.type))
     tables = table_shapes(task)
     resume = ranks.on_zero(lambda: resume_point(config, source, tables))

@@ -17,7 +17,7 @@ from pipeline.cli import main
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.apply import shard
-from tests.pipeline.job_runs import losses_of, metrics_of
+from tests.pipeline.job_runs import losses_of, metrics_of, tiny_settings
 from tests.pipeline.test_checkpoint_jobs import equal, weights_of
 from tests.pipeline.test_optimizers import ADAM
 from tests.pipeline.test_optimizers import train as train_steps
@@ -101,3 +101,19 @@ def test_a_batch_in_slices_trains_like_the_batch_at_once(run_on_ranks: Callable[
     for at_once, *in_slices in run_on_ranks(2, losses_by_slices, [1, 3, 16]):
         for losses in in_slices:
             assert losses == pytest.approx(at_once, abs=1e-6)
+
+
+def test_scores_are_corrected_by_the_share_of_negatives_that_preparing_kept(tmp_path: Path) -> None:
+    raw, data = tmp_path / "rows.tsv", tmp_path / "rows"
+    assert main(["generate", "criteo-like", "--num_rows=4000", f"--output={raw}", "--cardinality_scale=0.001"]) == 0
+    quarter = ["--negative_sampling_rate=0.25", "--show_progress=false"]
+    assert main(["prepare", f"--source={raw}", f"--output={data}", *quarter]) == 0
+    for name, more in (("corrected", []), ("as_trained", ["--loss.negatives_kept=1"])):
+        settings = tiny_settings(data, tmp_path, name)
+        assert main(["train", *settings, "--training.num_epochs=3", *more]) == 0
+
+    corrected, as_trained = (metrics_of(tmp_path / name) for name in ("corrected", "as_trained"))
+    checkpoint = next((tmp_path / "corrected" / "checkpoints").glob("step-*"))
+    assert read_meta(checkpoint).config["loss"]["negatives_kept"] == 0.25
+    assert corrected["test/auc"] == pytest.approx(as_trained["test/auc"], abs=1e-4)  # rounding may tie scores
+    assert abs(corrected["test/calibration"] - 1) < 0.25 < as_trained["test/calibration"] - 1
