@@ -61,8 +61,15 @@ JOBS = (
         positionals=(("kind", "1"),),
     ),
     Job(
+        name="inspect",
+        help="look at the first rows of a table and propose a feature spec for it",
+        config="data.spec.inspect_config:InspectConfig",
+        module="pipeline.jobs.inspect",
+        positionals=(("source", "1"),),
+    ),
+    Job(
         name="prepare",
-        help="turn raw Criteo text into id maps, Parquet parts and a manifest",
+        help="turn raw text or Parquet into id maps, Parquet parts and a manifest",
         config="data.config:PrepareConfig",
         module="pipeline.jobs.prepare",
     ),

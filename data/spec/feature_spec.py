@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from data.errors import ConfigError
@@ -228,6 +228,11 @@ class FeatureSpec:
         return (*(each.name for each in self.dense), *indicators)
 
     @property
+    def has_label(self) -> bool:
+        """Whether rows come with a label; those that are only to be scored need none."""
+        return bool(self.label.column)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns that are read, each once."""
         sparse = (name for each in self.sparse for name in (each.column, each.weights) if name)
@@ -246,6 +251,12 @@ class FeatureSpec:
                         f"sparse features {other.name!r} and {each.name!r} share table {each.table_name!r}, but {key} is"
                         f" {others} for one and {mine} for the other: make them equal, or give each its own table."
                     )
+
+
+def without_label(spec: FeatureSpec) -> FeatureSpec:
+    """The same features from files that lack the column of the label."""
+    columns = tuple(name for name in spec.format.columns if name != spec.label.column)
+    return replace(spec, label=LabelSpec(column=""), format=replace(spec.format, columns=columns))
 
 
 def stored_names(spec: SparseSpec) -> Iterable[str]:
