@@ -27,12 +27,16 @@ class DriftConfig:
     """Split of A."""
     split_b: str = "train"
     """Split of B."""
+    day_a: int | None = None
+    """Raw file of A to look at, counted from 0, such as a day of a log; none: all of them."""
+    day_b: int | None = None
+    """Raw file of B to look at, counted from 0; none: all of them."""
     max_rows: int = 1_000_000
     """Rows of each that are looked at, row groups evenly spread over the split."""
     num_buckets: int = 10
     """Buckets of a dense feature, of equally many rows of A each; the sparse ones have a bucket for each of the top ids of A."""
     top_ids: int = 100
-    """Most frequent ids of a sparse feature that have a bucket each; ten more are for the others."""
+    """Most frequent ids of a sparse feature that have a bucket each; ten more are for ids met less, one for rare and new ones."""
     warn_at: float = 0.1
     """Population stability index from which on a feature counts as moved."""
     alarm_at: float = 0.25

@@ -81,6 +81,13 @@ JOBS = (
         positionals=(("directory", "1"),),
     ),
     Job(
+        name="drift",
+        help="how far the rows of one prepared set have moved from another's, feature by feature",
+        config="data.check_config:DriftConfig",
+        module="pipeline.jobs.drift",
+        positionals=(("a", "1"), ("b", "1")),
+    ),
+    Job(
         name="learn-trace",
         help="learn how the ids of features are accessed, and keep that as small files without the ids",
         config="data.trace_config:LearnTraceConfig",
