@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from data.aside import written_aside
+from data.inspecting.propose import propose_spec
+from data.inspecting.sample import take_sample
 from data.spec.inspect_config import InspectConfig
-from data.spec.propose import propose_spec
-from data.spec.sample import take_sample
 
 
 def run(config: InspectConfig) -> int:

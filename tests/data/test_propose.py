@@ -11,10 +11,10 @@ import yaml
 from data.config import GenerateConfig, PrepareConfig
 from data.errors import DataError
 from data.generating.generator import generate
+from data.inspecting.propose import propose_spec
+from data.inspecting.sample import take_sample
 from data.preparing.prepare import prepare
 from data.spec.load import spec_of
-from data.spec.propose import propose_spec
-from data.spec.sample import take_sample
 
 
 def proposed(path: Path, label: str = "") -> dict:

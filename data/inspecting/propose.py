@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from data.errors import DataError
-from data.spec.sample import Sample, is_number
+from data.inspecting.sample import Sample, is_number
 
 _LABEL_NAMES = (
     "label",

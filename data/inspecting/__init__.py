@@ -1,0 +1,1 @@
+"""From a table that nobody described to a proposed feature spec."""
