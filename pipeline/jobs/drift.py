@@ -1,5 +1,7 @@
 """The drift job: how far the rows of one prepared set have moved from another's."""
 
+from pathlib import Path
+
 from data.check_config import DriftConfig
 from data.reading.drift import Drift, measure_drift
 from pipeline.reports.document import format_value
@@ -11,16 +13,17 @@ from pipeline.reports.writing import write_report
 def run(config: DriftConfig) -> int:
     """0; 1 where a feature moved far and the settings make that a failure."""
     drift = measure_drift(config)
+    page = _write(drift, config) if config.out is not None else None
     print(drift_text(drift, config))
-    if config.out is not None:
-        origin = {
-            "A": drift.name_a,
-            "B": drift.name_b,
-            "Rows looked at": f"{drift.num_rows_a:,} and {drift.num_rows_b:,}",
-        }
-        report = drift_report(drift, config.warn_at, config.alarm_at, {**origin, **environment_facts()})
-        print(f"\nreport  {write_report(config.out, report)}")
+    if page:
+        print(f"\nreport  {page}")
     return int(config.fail_on_alarm and drift.features[0].psi >= config.alarm_at)
+
+
+def _write(drift: Drift, config: DriftConfig) -> Path:
+    rows = f"{drift.num_rows_a:,} and {drift.num_rows_b:,}"
+    origin = {"A": drift.name_a, "B": drift.name_b, "Rows looked at": rows, **environment_facts()}
+    return write_report(str(config.out), drift_report(drift, config.warn_at, config.alarm_at, origin))
 
 
 def drift_text(drift: Drift, config: DriftConfig) -> str:
