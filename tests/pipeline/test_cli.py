@@ -1,8 +1,10 @@
 """The command line: help, typos, wrong settings. Nothing heavy is imported for them."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,15 @@ def test_help_lists_every_job_and_every_job_explains_its_settings(capsys: pytest
         assert job.name in overview
         assert config_class_of(job).__doc__
         assert "--config" in job_parser(job).format_help()
+
+
+def test_torchruns_summary_shows_a_mistake_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    before = int(time.time())
+    assert main(["train", "--data.path=nowhere"]) == 2
+    said = json.loads((tmp_path / "error.json").read_text())["message"]
+    assert said["message"].startswith("nowhere does not exist")
+    assert before <= int(said["extraInfo"]["timestamp"]) <= time.time()
 
 
 def test_a_reader_that_has_seen_enough_gets_no_error():

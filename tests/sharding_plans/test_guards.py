@@ -35,9 +35,12 @@ def plan_for(module: nn.Module, *types: str, num_ranks: int = 4, ranks_per_host:
 
 
 def refusal(module: nn.Module, plan: ShardingPlan, *, num_ranks: int = 4, ranks_per_host: int = 2) -> str:
-    with pytest.raises(PlanError) as raised:
+    """Why the plan is refused; empty where it is not."""
+    try:
         check_plan(module, plan, num_ranks=num_ranks, ranks_per_host=ranks_per_host)
-    return str(raised.value)
+    except PlanError as raised:
+        return str(raised)
+    return ""
 
 
 class TestPlansThatDoNotFit:
@@ -88,9 +91,7 @@ class TestPlansThatDoNotFit:
 
     @pytest.mark.parametrize("kind", ["table_wise", "column_wise", "row_wise", "grid_shard", "table_row_wise"])
     def test_the_planners_own_plans_fit(self, kind: str) -> None:
-        plan = plan_for(self.module, kind, "table_column_wise")
-
-        check_plan(self.module, plan, num_ranks=4, ranks_per_host=2)
+        assert refusal(self.module, plan_for(self.module, kind, "table_column_wise")) == ""
 
 
 def edited_shards(plan: ShardingPlan, table: str, sharding_type: str | None = None) -> list[Any]:
@@ -113,7 +114,7 @@ class TestMeanPooling:
     def test_mean_is_allowed_where_torchrec_is_right(self, types: tuple[str, str]) -> None:
         module = tables(*self.shapes, mean=("a", "b"))
 
-        check_plan(module, plan_for(module, *types), num_ranks=4, ranks_per_host=2)
+        assert refusal(module, plan_for(module, *types)) == ""
 
 
 class TestRowWiseAdagradAndColumnSplits:

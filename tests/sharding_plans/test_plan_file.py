@@ -112,7 +112,9 @@ def test_a_plan_that_is_cut_off_or_absent_is_refused(plan: PlanFile, tmp_path: P
 
 
 def test_a_plan_fits_the_model_and_the_ranks_that_it_was_made_for(plan: PlanFile):
-    check_fits(plan, build_tables_module(SMALL), num_ranks=4)
+    check_fits(plan, build_tables_module(SMALL), num_ranks=4)  # raises nothing
+    with pytest.raises(PlanError, match="lays tables over 4 ranks"):
+        check_fits(plan, build_tables_module(SMALL), num_ranks=2)
 
 
 def test_a_plan_for_other_tables_is_refused_table_by_table(plan: PlanFile):
