@@ -35,6 +35,10 @@ class GenerateConfig:
     """Skew of the ids: the r-th most frequent id of a feature is drawn in proportion to r ** -exponent."""
     signal: float = 1.0
     """Strength of the planted effects; 0 makes clicks independent of the features."""
+    daily_drift: int = 0
+    """Ranks by which popularity moves on to other ids each day, in features of 1,000 ids or more; 0: days are alike."""
+    trap: Literal["none", "leak", "constant", "shuffled"] = "none"
+    """A fault to find: leak puts the label into I13, constant makes all integers 1, shuffled deals the labels out anew."""
     trace: TraceConfig = field(default_factory=TraceConfig)
     """The access patterns to generate from, and how (kind=trace only)."""
 
@@ -42,6 +46,7 @@ class GenerateConfig:
         _require_at_least("generate.num_rows", self.num_rows, 1)
         _require_at_least("generate.num_days", self.num_days, 1)
         _require_at_least("generate.seed", self.seed, 0)
+        _require_at_least("generate.daily_drift", self.daily_drift, 0)
         if self.num_days > self.num_rows:
             raise ConfigError(
                 f"generate.num_days is {self.num_days} and generate.num_rows {self.num_rows}: every day needs a row."

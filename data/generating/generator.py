@@ -17,6 +17,7 @@ from data.config import GenerateConfig
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
 from data.errors import DataError
 from data.generating.planted import PlantedModel, PlantedRows
+from data.generating.traps import spring
 from data.truth import truth_path_of
 
 CHUNK_ROWS = 65_536
@@ -48,11 +49,11 @@ def generate(config: GenerateConfig) -> list[GeneratedFile]:
     model = PlantedModel(config)
     _check_replaceable(output, config.num_days)
     if config.num_days == 1:
-        return [_write_file(output, model, [config.seed, _ROWS, 0], config.num_rows)]
+        return [_write_file(output, model, config, 0, config.num_rows)]
     ends = [config.num_rows * (day + 1) // config.num_days for day in range(config.num_days)]
     with written_aside(output) as folder:
         for day, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-            _write_file(folder / f"day_{day}", model, [config.seed, _ROWS, day], end - start)
+            _write_file(folder / f"day_{day}", model, config, day, end - start)
     return [GeneratedFile(output / f"day_{day}") for day in range(config.num_days)]
 
 
@@ -80,24 +81,25 @@ def _check_replaceable(output: Path, num_days: int) -> None:
         raise DataError(f"{output} is there already and was not generated. Choose another output, or move it away.")
 
 
-def _write_file(path: Path, model: PlantedModel, seed: list[int], num_rows: int) -> GeneratedFile:
+def _write_file(path: Path, model: PlantedModel, config: GenerateConfig, day: int, num_rows: int) -> GeneratedFile:
     with (
         written_aside(truth_path_of(path)) as truth_partial,
         written_aside(path) as partial,
         _open_text(partial, path.suffix == ".gz") as text,
         pq.ParquetWriter(truth_partial, TRUTH_SCHEMA) as truth,
     ):
-        for first_row, rows in _chunks(model, seed, num_rows):
+        for first_row, rows in _chunks(model, config, day, num_rows):
             pa_csv.write_csv(_text_table(rows), text, _TEXT_OPTIONS)
             truth.write_table(_truth_table(first_row, rows))
     return GeneratedFile(path)
 
 
-def _chunks(model: PlantedModel, seed: list[int], num_rows: int) -> Iterator[tuple[int, PlantedRows]]:
-    """First row number and rows of each chunk; a chunk's draws depend on (seed, chunk) alone."""
+def _chunks(model: PlantedModel, config: GenerateConfig, day: int, num_rows: int) -> Iterator[tuple[int, PlantedRows]]:
+    """First row number and rows of each chunk; a chunk's draws depend on (seed, day, chunk) alone."""
     for chunk, first_row in enumerate(range(0, num_rows, CHUNK_ROWS)):
-        rng = np.random.default_rng([*seed, chunk])
-        yield first_row, model.draw(rng, min(CHUNK_ROWS, num_rows - first_row))
+        rng = np.random.default_rng([config.seed, _ROWS, day, chunk])
+        rows = model.draw(rng, min(CHUNK_ROWS, num_rows - first_row), day)
+        yield first_row, spring(config.trap, rows, rng)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,9 @@
 A feature's ids are ranked by frequency; effects shrink for rare ids, since nobody could learn those. The middle term is the
 pairs': every left feature with every right one, of low rank, so that a dot product of embeddings can express it.
 
+Days can drift: popularity moves on, from each id to one some places further, in features of many ids. An id keeps what is drawn
+for it; how strong that is goes with its rank on the day, so that later days are as learnable as the first.
+
 Legend: n rows, K latent dimensions, H head ids of a feature that have effects (all later ones share the last row, zero).
 """
 
@@ -44,7 +47,10 @@ _LOWEST = np.array([0, -2, *[0] * 11])
 
 @dataclass(frozen=True)
 class PlantedRows:
-    """n rows before they become text: ranks int32 [26, n] and integers int64 [13, n] with masks of what is missing."""
+    """n rows before they become text: ranks int32 [26, n] and integers int64 [13, n] with masks of what is missing.
+
+    A rank is the id's on the first day, and so names the id on all days.
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray
@@ -61,6 +67,7 @@ class PlantedModel:
         self.cardinalities = scaled_cardinalities(config.cardinality_scale)
         self._exponent = config.zipf_exponent
         self._signal = config.signal
+        self._daily_drift = config.daily_drift
         rng = np.random.default_rng([config.seed, 0])
         self._single = _head_effects(rng, self.cardinalities, 1, _SINGLE_HALF_RANK)[..., 0] * _SINGLE_STRENGTH
         self._latent = _head_effects(rng, self.cardinalities, LATENT_DIMENSIONS, _LATENT_HALF_RANK)
@@ -68,13 +75,19 @@ class PlantedModel:
         self._bias = 0.0
         self._bias = self._calibrated_bias(np.random.default_rng([config.seed, 1]), config.click_rate)
 
-    def draw(self, rng: np.random.Generator, num_rows: int) -> PlantedRows:
-        """`num_rows` rows with labels drawn from their true probabilities."""
+    def draw(self, rng: np.random.Generator, num_rows: int, day: int = 0) -> PlantedRows:
+        """`num_rows` rows of a day with labels drawn from their true probabilities."""
         integers, integer_missing, ranks, rank_missing = self._draw_features(rng, num_rows)
-        logits = self._bias + self._logits(integers, integer_missing, ranks, rank_missing)
+        shifts = self._shifts(day)
+        logits = self._bias + self._logits(integers, integer_missing, ranks, rank_missing, shifts)
         probabilities = 1 / (1 + np.exp(-logits))
         labels = rng.random(num_rows) < probabilities
-        return PlantedRows(labels, probabilities, integers, integer_missing, ranks, rank_missing)
+        ids = (ranks + shifts[:, None]) % np.array(self.cardinalities)[:, None] if day else ranks
+        return PlantedRows(labels, probabilities, integers, integer_missing, ids.astype(np.int32), rank_missing)
+
+    def _shifts(self, day: int) -> np.ndarray:
+        """Places by which popularity has moved on by this day, int64 [26]."""
+        return np.array([day * self._daily_drift * (size >= _UNSCALED_CARDINALITY) for size in self.cardinalities])
 
     def _draw_features(self, rng: np.random.Generator, num_rows: int) -> tuple[np.ndarray, ...]:
         logs = rng.standard_normal((NUM_DENSE, num_rows)) * _LOG_STD[:, None] + _LOG_MEAN[:, None]
@@ -87,13 +100,21 @@ class PlantedModel:
         rank_missing = rng.random((NUM_SPARSE, num_rows), dtype=np.float32) < np.array(_SPARSE_MISSING)[:, None]
         return integers, integer_missing, ranks, rank_missing
 
-    def _logits(self, integers: np.ndarray, integer_missing: np.ndarray, *ids: np.ndarray) -> np.ndarray:
+    def _logits(
+        self,
+        integers: np.ndarray,
+        integer_missing: np.ndarray,
+        ranks: np.ndarray,
+        rank_missing: np.ndarray,
+        shifts: np.ndarray,
+    ) -> np.ndarray:
         """float64 [n], without the bias. A missing integer counts as 0 and a missing id as one without effect."""
-        ranks, rank_missing = ids
         heads = np.where(rank_missing, HEAD_IDS, np.minimum(ranks, HEAD_IDS))
-        singles = sum(self._single[f][heads[f]] for f in range(NUM_SPARSE))
-        left = sum(self._latent[f][heads[f]] for f in _LEFT)
-        right = sum(self._latent[g][heads[g]] for g in _RIGHT)
+        single = [self._on_day(self._single[f][:, None], f, shifts, _SINGLE_HALF_RANK)[:, 0] for f in range(NUM_SPARSE)]
+        latent = {f: self._on_day(self._latent[f], f, shifts, _LATENT_HALF_RANK) for f in (*_LEFT, *_RIGHT)}
+        singles = sum(single[f][heads[f]] for f in range(NUM_SPARSE))
+        left = sum(latent[f][heads[f]] for f in _LEFT)
+        right = sum(latent[g][heads[g]] for g in _RIGHT)
         pairs = np.einsum("nk,nk->n", left, right) * _PAIR_STRENGTH
         scaled = (np.log1p(np.maximum(np.where(integer_missing, 0, integers), 0)) - _LOG_MEAN[:, None]) / _LOG_STD[
             :, None
@@ -101,9 +122,23 @@ class PlantedModel:
         curves = self._slope @ scaled + self._bend @ np.sin(1.5 * scaled)
         return self._signal * (singles + pairs + curves)
 
+    def _on_day(self, effects: np.ndarray, feature: int, shifts: np.ndarray, half_rank: float) -> np.ndarray:
+        """Effects by rank on a day, [H + 1, width]: rank r is held by the id that stood `shift` places behind it at first.
+
+        What was drawn for an id stays; that it is weaker for later ranks is undone for its old rank and done for the new one.
+        Ids beyond the head take what was drawn for others.
+        """
+        if not shifts[feature]:
+            return effects
+        weakening = (1 + np.arange(HEAD_IDS) / half_rank)[:, None]
+        ids = (np.arange(HEAD_IDS) + shifts[feature]) % self.cardinalities[feature]
+        drawn = (effects[:HEAD_IDS] * weakening)[ids % HEAD_IDS]
+        return np.concatenate([drawn / weakening, effects[HEAD_IDS:]])
+
     def _calibrated_bias(self, rng: np.random.Generator, click_rate: float) -> float:
         """The bias at which the mean probability of a sample is the click rate, by bisection."""
-        logits = self._logits(*self._draw_features(rng, _CALIBRATION_ROWS))
+        integers, integer_missing, ranks, rank_missing = self._draw_features(rng, _CALIBRATION_ROWS)
+        logits = self._logits(integers, integer_missing, ranks, rank_missing, self._shifts(0))
         low, high = -30.0, 30.0
         for _ in range(60):
             middle = (low + high) / 2

@@ -137,3 +137,65 @@ def test_refuses_to_replace_what_was_not_generated(tmp_path):
 def test_impossible_settings_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         GenerateConfig(**settings)
+
+
+def test_popularity_moves_on_by_the_day_in_large_features_alone():
+    model = PlantedModel(GenerateConfig(daily_drift=50))
+    days = [model.draw(np.random.default_rng(0), 20_000, day) for day in (0, 3)]
+    for feature in (0, 2, 25):
+        commonest = [int(np.bincount(rows.ranks[feature]).argmax()) for rows in days]
+        assert commonest == [0, 150]
+    for feature in (4, 5, 8):
+        np.testing.assert_array_equal(days[0].ranks[feature], days[1].ranks[feature])
+    assert all((rows.ranks < np.array(model.cardinalities)[:, None]).all() for rows in days)
+
+
+def test_later_days_are_as_learnable_as_the_first():
+    model = PlantedModel(GenerateConfig(daily_drift=400))
+    spread = [model.draw(np.random.default_rng(day), 50_000, day).probabilities for day in (0, 1, 7)]
+    assert [each.mean() for each in spread] == pytest.approx([0.256] * 3, abs=0.03)
+    assert [each.std() for each in spread] == pytest.approx([spread[0].std()] * 3, rel=0.25)
+
+
+def test_an_id_keeps_the_side_it_is_on():
+    model = PlantedModel(GenerateConfig(daily_drift=30, signal=3.0))
+    effects = []
+    for day in (0, 1):
+        rows = model.draw(np.random.default_rng(day), 200_000, day)
+        logits = np.log(rows.probabilities / (1 - rows.probabilities))
+        effects.append([logits[rows.ranks[2] == each].mean() - logits.mean() for each in range(30, 60)])
+    # Ranks 31 to 60 of the first day are the first 30 of the second, and so the stronger there.
+    assert np.corrcoef(effects)[0, 1] > 0.6
+
+
+def test_days_with_drift_are_written_as_drawn(tmp_path):
+    files = generate(config_of(tmp_path, output=str(tmp_path / "days"), num_days=2, daily_drift=100, num_rows=4000))
+    top = [np.unique(read(file.path)[0].ids[2], return_counts=True) for file in files]
+    commonest = [ids[counts.argmax()] for ids, counts in top]
+    assert commonest[0] != commonest[1]
+
+
+def test_leaked_label_tells_rows_apart_where_the_truth_does_not(tmp_path):
+    (file,) = generate(config_of(tmp_path, trap="leak"))
+    rows = read(file.path)[0]
+    np.testing.assert_array_equal(rows.integers[12], rows.labels * 9)
+    (plain,) = generate(config_of(tmp_path, output=str(tmp_path / "plain.tsv")))
+    assert pq.read_table(file.truth_path) == pq.read_table(plain.truth_path)
+
+
+def test_constant_integers_are_all_one_and_none_is_missing(tmp_path):
+    (file,) = generate(config_of(tmp_path, trap="constant"))
+    rows = read(file.path)[0]
+    assert (rows.integers.min(), rows.integers.max(), rows.integer_missing.any()) == (1, 1, False)
+
+
+def test_shuffled_labels_are_as_many_and_follow_nothing(tmp_path):
+    (file,) = generate(config_of(tmp_path, trap="shuffled", num_rows=20_000))
+    (plain,) = generate(config_of(tmp_path, output=str(tmp_path / "plain.tsv"), num_rows=20_000))
+    shuffled, planted = (pq.read_table(each.truth_path) for each in (file, plain))
+    labels, before = shuffled["label"].to_numpy(), planted["label"].to_numpy()
+    assert labels.sum() == before.sum()
+    assert np.ptp(shuffled["probability"].to_numpy()) == 0
+    # Under independence a correlation of 20,000 pairs has a standard deviation of 0.007.
+    assert abs(np.corrcoef(labels, planted["probability"].to_numpy())[0, 1]) < 0.03
+    assert np.corrcoef(before, planted["probability"].to_numpy())[0, 1] > 0.2
