@@ -1,12 +1,14 @@
-"""Process groups for tests: real gloo ranks, forked from one server process that has torchrec imported already."""
+"""Process groups for tests, real gloo ranks forked from one server process that has torchrec imported already; small disks."""
 
 import multiprocessing
 import os
 import pickle
+import shutil
+import subprocess
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -112,3 +114,20 @@ def _be_rank(
     connection.send_bytes(pickle.dumps(answer))
     connection.close()
     os._exit(0)  # no waiting in destructors for ranks that are gone
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`small_disk("1m")`: a file system of its own of that size, where this user may mount one."""
+    folder = tmp_path / "small-disk"
+
+    def mount(size: str) -> Path:
+        folder.mkdir()
+        mounting = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True).returncode:
+            pytest.skip("mounting a small tmpfs is not permitted here")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -134,23 +134,20 @@ def test_rows_that_are_not_those_of_the_checkpoint_are_noticed(
 
 
 def test_a_full_disk_stops_the_job_with_the_last_good_checkpoint_intact(
-    train: Train, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_disk: Callable[[str], Path], prepared: Path, capsys: pytest.CaptureFixture[str]
 ):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        settings = tiny_settings(prepared, small, "run")
-        arguments = ["train", *settings, "--checkpoint.every_steps=2", "--checkpoint.keep_last=100"]
-        assert main([*arguments, "--training.num_epochs=20"]) == 2
-        assert "could not save a checkpoint" in capsys.readouterr().err
-        steps = steps_in(small / "run")
-        assert steps
-        assert main(["checkpoint", "verify", str(small / "run" / "checkpoints" / f"step-{steps[-1]:08d}")]) == 0
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+    disk = small_disk("1m")
+    arguments = [
+        "train",
+        *tiny_settings(prepared, disk, "run"),
+        "--checkpoint.every_steps=2",
+        "--training.num_epochs=20",
+    ]
+    assert main([*arguments, "--checkpoint.keep_last=100"]) == 2
+    assert "could not save a checkpoint" in capsys.readouterr().err
+    steps = steps_in(disk / "run")
+    assert steps
+    assert main(["checkpoint", "verify", str(disk / "run" / "checkpoints" / f"step-{steps[-1]:08d}")]) == 0
 
 
 def test_an_infinite_loss_names_step_rows_and_tables_and_keeps_the_last_checkpoint(

@@ -57,13 +57,12 @@ def test_a_run_leaves_settings_plan_log_scores_metrics_and_report(train: Train, 
     assert any("eval/auc" in row for row in rows)
 
 
-def test_training_learns_the_planted_signal(tmp_path: Path):
+LEARNING = ["--model.embedding_init_scale=0.01", "--optimizer.sparse.lr=0.05"]
+
+
+def test_training_learns_the_planted_signal(learnable: Path, tmp_path: Path):
     # One pass over 24,000 rows reaches 0.738 of a possible 0.803 here; 3,000 test rows have a standard error of 0.01.
-    raw, data = f"--output={tmp_path / 'rows.tsv'}", tmp_path / "rows"
-    assert main(["generate", "criteo-like", "--num_rows=30000", raw, "--cardinality_scale=0.001"]) == 0
-    assert main(["prepare", f"--source={tmp_path / 'rows.tsv'}", f"--output={data}", "--show_progress=false"]) == 0
-    settings = ["--model.embedding_init_scale=0.01", "--optimizer.sparse.lr=0.05"]
-    assert main(["train", *tiny_settings(data, tmp_path, "run"), *settings]) == 0
+    assert main(["train", *tiny_settings(learnable, tmp_path, "run"), *LEARNING]) == 0
     metrics = metrics_of(tmp_path / "run")
     assert 0.68 < metrics["test/auc"] < metrics["data/best_auc"] + 0.02
 
@@ -86,10 +85,14 @@ def test_a_run_never_touches_an_earlier_one_of_its_name(train: Train):
     assert (run.parent / "run-2" / "metrics.json").is_file()
 
 
-def test_training_stops_at_the_target_auc(train: Train):
-    run = train("--training.num_epochs=50 --training.eval_every_steps=5 --training.stop_at_auc=0.51")
-    assert metrics_of(run)["train/steps"] < 50 * 13
-    assert metrics_of(run)["val/auc"] >= 0.51
+def test_training_stops_at_the_target_auc(learnable: Path, tmp_path: Path):
+    settings = "--training.num_epochs=5 --training.eval_every_steps=10 --training.stop_at_auc=0.55"
+    assert main(["train", *tiny_settings(learnable, tmp_path, "run"), *LEARNING, *settings.split()]) == 0
+    metrics = metrics_of(tmp_path / "run")
+    assert metrics["val/auc"] >= 0.55
+    assert metrics["train/steps"] in range(
+        10, 101, 10
+    )  # within the first epoch, of 100 steps, right after an evaluation
 
 
 def test_random_data_train_without_a_file_and_say_that_half_is_right(
@@ -132,14 +135,7 @@ def test_a_mistake_on_two_ranks_is_said_once_and_ends_all(prepared: Path, tmp_pa
 
 
 def test_a_killed_rank_ends_the_others_with_a_message(prepared: Path, tmp_path: Path):
-    job = subprocess.Popen(
-        command("train", *tiny_settings(prepared, tmp_path, "long"), "--ranks=2", "--training.num_epochs=100000"),
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    ranks = _wait_for_training(job, tmp_path / "long")
+    job, ranks = _training(prepared, tmp_path)
     ranks[1].send_signal(signal.SIGKILL)
     _, said = job.communicate(timeout=30)
     assert job.returncode == 1
@@ -148,28 +144,14 @@ def test_a_killed_rank_ends_the_others_with_a_message(prepared: Path, tmp_path: 
 
 
 def test_a_killed_launcher_leaves_no_rank_behind(prepared: Path, tmp_path: Path):
-    job = subprocess.Popen(
-        command("train", *tiny_settings(prepared, tmp_path, "long"), "--ranks=2", "--training.num_epochs=100000"),
-        cwd=REPOSITORY,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    ranks = _wait_for_training(job, tmp_path / "long")
+    job, ranks = _training(prepared, tmp_path)
     job.kill()
     job.wait()
     assert psutil.wait_procs(ranks, timeout=30)[1] == []
 
 
 def test_ctrl_c_ends_all_ranks_and_says_so(prepared: Path, tmp_path: Path):
-    job = subprocess.Popen(
-        command("train", *tiny_settings(prepared, tmp_path, "long"), "--ranks=2", "--training.num_epochs=100000"),
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    ranks = _wait_for_training(job, tmp_path / "long")
+    job, ranks = _training(prepared, tmp_path)
     os.killpg(job.pid, signal.SIGINT)
     _, said = job.communicate(timeout=60)
     assert job.returncode == 130
@@ -178,12 +160,21 @@ def test_ctrl_c_ends_all_ranks_and_says_so(prepared: Path, tmp_path: Path):
     assert psutil.wait_procs(ranks, timeout=30)[1] == []
 
 
-def _wait_for_training(job: subprocess.Popen, run: Path) -> list[psutil.Process]:
-    """The ranks of a job, once its log has a first row."""
+def _training(prepared: Path, runs_dir: Path) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """A job that trains for very long, in a session of its own, and its two ranks, once its log has a first row."""
+    job = subprocess.Popen(
+        command("train", *tiny_settings(prepared, runs_dir, "long"), "--ranks=2", "--training.num_epochs=100000"),
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    log = runs_dir / "long" / "log.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and job.poll() is None:
-        if (run / "log.jsonl").is_file() and (run / "log.jsonl").read_text():
-            return psutil.Process(job.pid).children()
+        if log.is_file() and log.read_text():
+            return job, psutil.Process(job.pid).children()
         time.sleep(0.2)
     pytest.fail(f"training did not start: exit code {job.poll()}")
 
@@ -195,9 +186,12 @@ def test_a_diverging_run_stops_with_what_to_change(prepared: Path, tmp_path: Pat
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_a_full_disk_stops_the_job_with_a_message(small_disk: Path, prepared: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["train", *tiny_settings(prepared, small_disk, "run"), "--training.max_steps=2"]) == 2
+def test_a_full_disk_stops_the_job_with_a_message(
+    small_disk: Callable[[str], Path], prepared: Path, capsys: pytest.CaptureFixture[str]
+):
+    disk = small_disk("300k")  # room for settings and log, not for a checkpoint
+    assert main(["train", *tiny_settings(prepared, disk, "run"), "--training.max_steps=2"]) == 2
     said = capsys.readouterr().err
     assert "could not save a checkpoint under" in said
     assert "MiB are free" in said
-    assert not list(small_disk.glob("run/checkpoints/step-*"))
+    assert not list(disk.glob("run/checkpoints/step-*"))
