@@ -121,6 +121,12 @@ JOBS = (
         module="pipeline.jobs.cross_validate",
     ),
     Job(
+        name="leaderboard",
+        help="cross-validate several rankers on the same rows: AUC, log loss, size and speed in one table",
+        config="pipeline.leaderboard_config:LeaderboardConfig",
+        module="pipeline.jobs.leaderboard",
+    ),
+    Job(
         name="checkpoint",
         help="inspect, verify, convert or export a checkpoint",
         config="pipeline.checkpoint_config:CheckpointJobConfig",

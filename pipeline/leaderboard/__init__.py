@@ -1,0 +1,1 @@
+"""Rankers side by side: which ones, what they came to, and the table of it."""
