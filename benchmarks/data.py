@@ -1,0 +1,152 @@
+"""Rows per second of preparing and of reading, beside pyarrow alone and torchrec's own preprocessing: python -m benchmarks.data
+
+All read the same files, in turn, several rounds. A rate is told per second of the clock and per second of the processor: other
+work on the machine disturbs the second less. FuxiCTR takes part where it is installed. The last line is one line of JSON.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from benchmarks.reader import read_with_pyarrow, read_with_reader
+from data.config import GenerateConfig, PrepareConfig
+from data.criteo import DENSE_NAMES, SPARSE_NAMES
+from data.generating.generator import generate
+from data.preparing.prepare import prepare
+from data.reading.reader import TrainReader
+
+# The lines that the project holds itself to, as fractions of what stands beside each.
+GOALS = {
+    "prepare with id maps / pyarrow CSV": 0.3,
+    "prepare with hashing / pyarrow CSV": 0.5,
+    "prepare with id maps / torchrec tsv_to_npys": 6.0,
+    "reader / pyarrow Parquet": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Rows per second of the clock and of the processor (all threads)."""
+
+    wall: float
+    cpu: float
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generate(GenerateConfig(output=str(folder / "rows.tsv"), num_rows=arguments.rows))
+        (folder / "rows.truth.parquet").unlink()
+        few = folder / "few.tsv"
+        with (folder / "rows.tsv").open("rb") as source, few.open("wb") as target:
+            target.writelines(line for _, line in zip(range(arguments.peer_rows), source, strict=False))
+        rounds = [one_round(folder, arguments, last=i == arguments.rounds - 1) for i in range(arguments.rounds)]
+    print_result(arguments, rounds)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="Criteo-format rows to prepare and to read")
+    parser.add_argument("--peer-rows", type=int, default=100_000, help="rows for torchrec's slower preprocessing")
+    parser.add_argument("--threads", type=int, default=2, help="threads of preparing")
+    parser.add_argument("--batch-size", type=int, default=2048, help="rows of a global batch")
+    parser.add_argument("--rounds", type=int, default=3, help="times that all are measured in turn")
+    return parser.parse_args()
+
+
+def one_round(folder: Path, arguments: argparse.Namespace, *, last: bool) -> dict[str, Speed]:
+    source, prepared = folder / "rows.tsv", folder / "prepared"
+    speeds = {
+        "pyarrow CSV": speed(lambda: read_csv(source)),
+        "prepare with id maps": speed(lambda: prepare_by(source, prepared, "map", arguments.threads)),
+        "prepare with hashing": speed(lambda: prepare_by(source, folder / "hashed", "hash", arguments.threads)),
+        "torchrec tsv_to_npys": speed(lambda: tsv_to_npys(folder / "few.tsv", arguments.peer_rows)),
+    }
+    reader = TrainReader(
+        prepared, global_batch_size=arguments.batch_size, seed=0, rank=0, num_ranks=1, num_epochs=1, verify_pages=False
+    )
+    columns = ["row_id", "label", *reader.schema.dense, *reader.schema.sparse_names]
+    speeds["pyarrow Parquet"] = speed(lambda: read_with_pyarrow(prepared, columns))
+    speeds["reader"] = speed(lambda: read_with_reader(reader))
+    if last:
+        print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    return speeds
+
+
+def speed(read: Callable[[], int]) -> Speed:
+    wall, cpu = time.perf_counter(), time.process_time()
+    num_rows = read()
+    return Speed(num_rows / (time.perf_counter() - wall), num_rows / (time.process_time() - cpu))
+
+
+def read_csv(source: Path) -> int:
+    """All columns with their types, block after block, on all cores."""
+    names = ["label", *DENSE_NAMES, *SPARSE_NAMES]
+    types = dict.fromkeys(["label", *DENSE_NAMES], pa.int64()) | dict.fromkeys(SPARSE_NAMES, pa.string())
+    reading = pa_csv.open_csv(
+        source,
+        read_options=pa_csv.ReadOptions(column_names=names),
+        parse_options=pa_csv.ParseOptions(delimiter="\t", quote_char=False),
+        convert_options=pa_csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+    )
+    return sum(batch.num_rows for batch in reading)
+
+
+def prepare_by(source: Path, output: Path, ids: Literal["map", "hash"], num_threads: int) -> int:
+    sizes = (100_000,) if ids == "hash" else ()
+    config = PrepareConfig(
+        source=str(source),
+        output=str(output),
+        ids=ids,
+        table_sizes=sizes,
+        num_threads=num_threads,
+        show_progress=False,
+        force=True,
+    )
+    return prepare(config).num_lines
+
+
+def tsv_to_npys(source: Path, num_rows: int) -> int:
+    from torchrec.datasets.criteo import BinaryCriteoUtils
+
+    outputs = [str(source.with_name(f"{source.stem}_{kind}.npy")) for kind in ("dense", "sparse", "labels")]
+    BinaryCriteoUtils.tsv_to_npys(str(source), *outputs)
+    return len(np.load(outputs[2], mmap_mode="r")) or num_rows
+
+
+def print_result(arguments: argparse.Namespace, rounds: list[dict[str, Speed]]) -> None:
+    for name in rounds[0]:
+        wall, cpu = ([getattr(each[name], kind) for each in rounds] for kind in ("wall", "cpu"))
+        print(
+            f"{name:<22} {statistics.median(wall):12,.0f} rows/s   {statistics.median(cpu):12,.0f} rows per CPU second"
+        )
+    fractions = {}
+    for pair, goal in GOALS.items():
+        ours, theirs = pair.split(" / ")
+        found = statistics.median(each[ours].wall / each[theirs].wall for each in rounds)
+        fractions[pair] = round(found, 3)
+        print(f"{pair:<46} {found:6.2f}   goal {goal:g}   {'met' if found >= goal else 'MISSED'}")
+    if importlib.util.find_spec("fuxictr") is None:
+        print("FuxiCTR is not installed: left out")
+    medians = {name: round(statistics.median(each[name].wall for each in rounds)) for name in rounds[0]}
+    settings = {"rows": arguments.rows, "threads": arguments.threads, "rounds": arguments.rounds}
+    print(json.dumps({"benchmark": "data", **settings, "rows_per_s": medians, "fractions": fractions}))
+
+
+if __name__ == "__main__":
+    main()
