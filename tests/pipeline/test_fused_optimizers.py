@@ -138,9 +138,10 @@ def losses_clipped_by_hand(limit: float | None, dense_limits: bool) -> list[floa
     tables = list(model.ebc.parameters())
     others = [weight for name, weight in model.named_parameters() if not name.startswith("ebc.")]
 
+    bound = float("inf") if limit is None else limit
+
     def clamp(module: nn.Module, arguments: Any, output: Any) -> None:
-        if limit is not None:
-            output.values().register_hook(lambda gradient: gradient.clamp(-limit, limit))
+        output.values().register_hook(lambda gradient: gradient.clamp(-bound, bound))
 
     model.ebc.register_forward_hook(clamp)
     losses = []
@@ -178,3 +179,17 @@ def test_clipped_lookups_keep_tables_from_being_data_parallel() -> None:
     attach_sparse_optimizer(module, replace(CLIPPED))
 
     assert "max_gradient" in changed_by(module)["data_parallel"]
+
+
+def iterations_after_setting_the_step() -> set[int]:
+    model, optimizer = sharded_dlrm(
+        ("table_wise", "row_wise", "table_wise", "row_wise"), SparseOptimizerConfig(), DENSE
+    )
+    optimizer.set_optimizer_step(7)
+    kernels: list[Any] = [kernel for lookup in model.module.ebc._lookups for kernel in lookup.modules()]
+    return {int(one.iter) for one in kernels if isinstance(one, SplitTableBatchedEmbeddingBagsCodegen)}  # pyright: ignore
+
+
+def test_a_resumed_run_tells_the_kernels_its_step(run_on_ranks: RunOnRanks) -> None:
+    """Adam and LAMB divide by 1 - beta ** step, and TorchRec saves no step."""
+    assert run_on_ranks(1, iterations_after_setting_the_step) == [{7}]
