@@ -132,7 +132,11 @@ class PrepareConfig:
     block_mib: int = 1
     """Raw text handled at a time and thread, in MiB; memory grows with it."""
     num_threads: int = 2
-    """Threads that parse, map and compress blocks."""
+    """Threads that parse, map and compress blocks (engine=threads), or cores of a Ray cluster started here."""
+    engine: Literal["threads", "ray"] = "threads"
+    """Where blocks are worked on: threads of this process, or a Ray cluster (pip install 'shardline[ray]'). Same bytes."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster, such as auto (engine=ray only); none: one is started on this machine."""
     show_progress: bool = True
     """Draw a progress bar with rows/s on stderr."""
     checkpoint_seconds: float = 10.0
@@ -152,6 +156,8 @@ class PrepareConfig:
             raise ConfigError(
                 f"prepare.max_bad_fraction is {self.max_bad_fraction}; expected a fraction at least 0 and below 1."
             )
+        if self.ray_address is not None and self.engine != "ray":
+            raise ConfigError("prepare.ray_address is for prepare.engine=ray. Drop one of them.")
         if not 0 < self.negative_sampling_rate <= 1:
             raise ConfigError(
                 f"prepare.negative_sampling_rate is {self.negative_sampling_rate}; expected above 0 and at most 1 (keep all)."

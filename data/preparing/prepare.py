@@ -8,7 +8,8 @@ Legend: n rows of a block.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,11 @@ from data.config import PrepareConfig
 from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE
 from data.errors import DataError
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, Split, fingerprint_of
-from data.preparing.ordered import map_in_order
+from data.preparing.ordered import Item, Result, map_in_order
 from data.preparing.parts import Finished, PartWriter
 from data.preparing.prepared_before import find_prepared
 from data.preparing.progress import Progress
+from data.preparing.ray_engine import map_on_ray, ray_cluster
 from data.preparing.recipe import Fitted, Outcome, Recipe, Tally
 from data.preparing.spec_recipe import SpecRecipe
 from data.preparing.splits import LEFT_OUT, TRAIN, Splitter
@@ -59,10 +61,15 @@ def prepare(config: PrepareConfig) -> Manifest:
         "block_mib": config.block_mib,
         "source": source_marks(files),
     }
-    with workplace(Path(config.output), identity, config.checkpoint_seconds) as place:
+    with workplace(Path(config.output), identity, config.checkpoint_seconds) as place, _engine(config):
         manifest = _Preparation(config, recipe, files, place).run(settings)
         manifest.save(place.directory)
     return manifest
+
+
+def _engine(config: PrepareConfig) -> AbstractContextManager[None]:
+    """What the passes need to run: a cluster, or nothing."""
+    return ray_cluster(config.ray_address, config.num_threads) if config.engine == "ray" else nullcontext()
 
 
 def spec_of_config(config: PrepareConfig) -> FeatureSpec:
@@ -146,7 +153,7 @@ class _Preparation:
         at = standing_of(self._place.noted(COUNTING), self._no_bad_lines(), self._recipe.new_tally())
         count = partial(self._count_block, at.next_block)
         with Progress("counting ids", self._num_source_bytes, self._config.show_progress) as progress:
-            for number, counted in enumerate(map_in_order(count, enumerate(self._source), self._config.num_threads)):
+            for number, counted in enumerate(self._map(count, enumerate(self._source))):
                 progress.advance(counted.num_source_bytes, counted.num_lines)
                 if counted.account is None:
                     continue
@@ -173,9 +180,7 @@ class _Preparation:
         transform = partial(self._transform_block, first, fitted=fitted)
         try:
             with Progress("writing parts", self._num_source_bytes, self._config.show_progress) as progress:
-                for number, columns in enumerate(
-                    map_in_order(transform, enumerate(self._source), self._config.num_threads)
-                ):
+                for number, columns in enumerate(self._map(transform, enumerate(self._source))):
                     progress.advance(columns.num_source_bytes, columns.num_lines)
                     self._take(number, columns, writers, at)
             at.bad.check()
@@ -214,6 +219,12 @@ class _Preparation:
         table, tally = fitted.columns(rows, split == TRAIN)
         tables = {int(s): table.filter(pa.array(split == s)) for s in np.unique(split) if s != LEFT_OUT}
         return _Columns(block.num_source_bytes, block.num_lines, BlockAccount.of(block, rows), tables, tally)
+
+    def _map(self, function: Callable[[Item], Result], blocks: Iterable[Item]) -> Iterator[Result]:
+        """The results in order, from threads or from the cluster."""
+        if self._config.engine == "ray":
+            return map_on_ray(function, blocks)
+        return map_in_order(function, blocks, self._config.num_threads)
 
     def _no_bad_lines(self) -> BadLines:
         return BadLines(self._config.max_bad_fraction, self._recipe.expected_lines)
