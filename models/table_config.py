@@ -71,7 +71,7 @@ class TableOverride:
 
 @dataclass(frozen=True, kw_only=True)
 class TablesConfig:
-    """The embedding tables: made smaller, pooled, stored and started. docs/models.md shows what memory buys in AUC."""
+    """The embedding tables: made smaller, pooled, stored and started. docs/tables.md shows what memory buys in AUC."""
 
     quotient_remainder: QuotientRemainderConfig = field(default_factory=QuotientRemainderConfig)
     """Two small tables in place of a large one."""
