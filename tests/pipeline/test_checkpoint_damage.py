@@ -19,6 +19,7 @@ from pipeline.checkpointing.files import describe
 from pipeline.checkpointing.meta import check_same_tables, read_meta
 from pipeline.checkpointing.saving import Saver
 from pipeline.checkpointing.tensors import read_whole, training_state
+from pipeline.cli import main
 from tests.pipeline.checkpoint_moves import Place, meta_of_step, model_in, ranks_here
 
 META, INDEX, DATA = "checkpoint.json", "state/.metadata", "state/__0_0.distcp"
@@ -155,6 +156,7 @@ def test_a_damaged_checkpoint_is_recognised_and_the_last_good_one_taken(
     assert f"going back to {good}" in told.text
     with pytest.raises(CheckpointError):
         last_good(bad)
+    assert main(["checkpoint", "verify", str(bad)]) == 2
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -186,6 +188,7 @@ def test_a_planted_pickle_in_the_index_is_not_executed(run: Path, tmp_path: Path
     assert last_good(path) == path  # its checksums are right: only the reader stands in the way
     with pytest.raises(CheckpointError, match=r"asks for posix.mkdir, which no checkpoint needs"):
         read_whole(path, "model.")
+    assert main(["checkpoint", "export", str(path), f"--out={tmp_path / 'model.pt'}"]) == 2
     assert not sign.exists()
 
 
