@@ -1,17 +1,25 @@
-"""Is the AUC doctor quiet in health? 20 sound training runs, each trained and evaluated: python -m benchmarks.auc_doctor
+"""Is the AUC doctor quiet in health, and does it find shuffled labels? python -m benchmarks.auc_doctor
 
-Four generated datasets (two click rates, two kinds of splits) with five settings each: interactions, optimizers, seeds. The last
-line is the result as one line of JSON: the runs, their AUCs, and every finding (there should be none). The causes themselves are
-planted, one by one, in tests/pipeline/test_auc_doctor_runs.py.
+20 sound training runs, each trained and evaluated: four generated datasets (two click rates, two kinds of splits) with five
+settings each: interactions, optimizers, seeds. Then the first run once more against its test rows with their labels shuffled, 20
+times. The last line is the result as one line of JSON: the runs, their AUCs, every finding in health (there should be none), and
+the shuffles that were found (all of them should be). The other causes are planted in tests/pipeline/test_auc_doctor_runs.py.
 """
 
 import argparse
 import contextlib
 import io
 import json
+import shutil
 import tempfile
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.cli import main as shardline
 
@@ -49,13 +57,21 @@ def main() -> None:
             if "findings" in metrics:
                 findings[name] = [item["cause"] for item in metrics["findings"]]
             print(f"{name:<32} AUC {runs[name]:.4f}  {', '.join(findings.get(name, [])) or 'quiet'}", flush=True)
-    print(json.dumps({"num_runs": len(runs), "num_with_findings": len(findings), "findings": findings, "auc": runs}))
+        found = [
+            shuffle for shuffle in range(arguments.shuffles) if is_found(Path(directory), next(iter(runs)), shuffle)
+        ]
+        print(f"shuffled labels found {len(found)} times of {arguments.shuffles}", flush=True)
+    result = {"num_runs": len(runs), "num_with_findings": len(findings), "findings": findings, "auc": runs}
+    print(json.dumps({**result, "num_shuffles": arguments.shuffles, "num_shuffles_found": len(found)}))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=12_000, help="generated rows of each dataset")
     parser.add_argument("--runs", type=int, default=20, help="how many of the 20 runs to do")
+    parser.add_argument(
+        "--shuffles", type=int, default=20, help="how often to shuffle the test labels of the first run"
+    )
     return parser.parse_args()
 
 
@@ -77,6 +93,30 @@ def train_and_evaluate(directory: Path, dataset: str, setting: str, name: str) -
     if (run / "doctor.json").exists():
         metrics.setdefault("findings", json.loads((run / "doctor.json").read_text())["findings"])
     return metrics
+
+
+def is_found(directory: Path, name: str, shuffle: int) -> bool:
+    """Whether the doctor names shuffled labels when a run is evaluated on test rows whose labels are."""
+    dataset, out = name.rpartition("-")[0], directory / f"shuffled-{shuffle}"
+    data = with_test_labels(
+        directory / dataset, directory / f"data-{shuffle}", np.random.default_rng(shuffle).permutation
+    )
+    quietly("evaluate", str(directory / "runs" / name), f"--data_path={data}", f"--out={out}", "--device=cpu")
+    findings = json.loads((out / "metrics.json").read_text()).get("findings", [])
+    return [item["cause"] for item in findings] == ["labels of another file"]
+
+
+def with_test_labels(data: Path, copy: Path, change: Callable[[NDArray], NDArray]) -> Path:
+    """A copy of prepared data with other labels in the test split."""
+    shutil.copytree(data, copy)
+    for part in sorted((copy / "test").glob("*.parquet")):
+        table = pq.read_table(part)
+        column = table.schema.get_field_index("label")
+        labels = change(table.column("label").to_numpy())
+        field = table.schema.field("label")
+        groups = pq.ParquetFile(part).metadata.row_group(0).num_rows
+        pq.write_table(table.set_column(column, field, pa.array(labels, field.type)), part, row_group_size=groups)
+    return copy
 
 
 def quietly(*arguments: str) -> None:

@@ -10,6 +10,7 @@ LEARNED = 0.97  # a training loss below this share of the entropy has learned mo
 NEAR_CHANCE = 0.02
 STEADY = 0.1  # a loss that moves by more than this share of the entropy by itself is compared with nothing
 KNOWN_WELL = 0.035  # half an interval; an AUC that is known worse proves nothing about labels
+SURE = 3.3  # standard errors: one shuffle in a thousand lies farther from chance
 
 
 def constant_labels(run: Evidence) -> Finding | None:
@@ -55,11 +56,20 @@ def inverted_labels(run: Evidence) -> Finding | None:
 def labels_of_another_file(run: Evidence) -> Finding | None:
     """Labels that have nothing to do with the features beside them: those of other rows, or shuffled."""
     auc, high = _auc(run)
-    is_known_well = high - auc < KNOWN_WELL
+    if not high - auc < KNOWN_WELL:
+        return None
+    slope = _refuted_claim(run, auc, (high - auc) / 1.96)
+    if slope is not None:
+        return _unrelated(
+            f"the AUC is {auc:.4f}, and the rows' clicks follow {slope:+.2f} of the differences between their scores, where a "
+            "model's own probabilities ask for 1",
+            "The held-out labels do not belong to their rows, or training learned its rows by heart: check that features and "
+            "labels come from the same lines of the same file, then train for fewer epochs",
+        )
     is_chance = abs(auc - 0.5) < NEAR_CHANCE or (auc < 0.55 and 2 * auc - high < 0.5 < high)
     share = run.last_loss / run.train_entropy
     noise = run.loss_noise / run.train_entropy
-    if not (is_known_well and is_chance and noise < STEADY):
+    if not (is_chance and noise < STEADY):
         return None
     if share < LEARNED and share + noise < 1:
         return _unrelated(
@@ -89,6 +99,24 @@ def leaked_label(run: Evidence) -> Finding | None:
         advice="Look for a feature that is known only after the click (or the label itself among the features): leave out one "
         "feature at a time until the AUC falls",
     )
+
+
+def _refuted_claim(run: Evidence, auc: float, auc_se: float) -> float | None:
+    """The slope of observed on predicted rates where it is surely below the 1 of calibrated scores, as far as chance goes 0.
+
+    Over tenths of the rows by score. None too where the AUC is not chance: then scores are too bold, but not unrelated.
+    """
+    tenths = run.evaluation.deciles() if run.evaluation else []
+    num_rows = sum(tenth.num_rows for tenth in tenths)
+    predicted = sum(tenth.num_rows * tenth.predicted for tenth in tenths) / max(num_rows, 1)
+    observed = sum(tenth.num_rows * tenth.observed for tenth in tenths) / max(num_rows, 1)
+    spread = sum(tenth.num_rows * (tenth.predicted - predicted) ** 2 for tenth in tenths)
+    if not spread > 0:
+        return None
+    common = sum(t.num_rows * (t.predicted - predicted) * (t.observed - observed) for t in tenths)
+    slope, slope_se = common / spread, math.sqrt(observed * (1 - observed) / spread)
+    is_chance = auc < 0.55 and abs(auc - 0.5) < SURE * auc_se and abs(slope) < SURE * slope_se
+    return slope if is_chance and slope + SURE * slope_se < 1 else None
 
 
 def _auc(run: Evidence) -> tuple[float, float]:

@@ -74,6 +74,20 @@ def test_healthy_numbers_raise_nothing():
         assert diagnose(replace(HEALTHY, evaluation=evaluation(0.5, num_rows=1000, seed=seed))) == []
 
 
+def test_labels_of_other_rows_are_named_whatever_their_shuffle():
+    silent = [seed for seed in range(100) if not diagnose(replace(HEALTHY, evaluation=evaluation(0, 2000, seed)))]
+    assert silent == []
+
+
+def test_scores_that_are_too_bold_but_in_the_right_order_raise_nothing():
+    rng = np.random.default_rng(5)
+    z = rng.standard_normal(4000)
+    labels = rng.random(4000) < 1 / (1 + np.exp(1 - 0.4 * z))
+    too_bold = evaluate_arrays(1 / (1 + np.exp(1 - 3 * z)), labels)
+    assert 0.58 < too_bold.auc < 0.64
+    assert diagnose(replace(HEALTHY, evaluation=too_bold)) == []
+
+
 def test_every_check_has_a_planted_cause():
     assert len(PLANTED) == len(CHECKS) + 1  # and the last resort
 
