@@ -8,6 +8,7 @@ from typing import Any
 
 from data.errors import DataError
 from data.schema import Schema, SparseFeature
+from data.storage import Location, inside, is_url, open_binary
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_VERSION = 2
@@ -97,12 +98,16 @@ class Manifest:
 
     @classmethod
     def load(cls, directory: str | Path) -> "Manifest":
-        """Manifest of a prepared directory. DataError when there is none, or when it is damaged or of another version."""
-        path = Path(directory) / MANIFEST_NAME
+        """Manifest of a prepared directory, or of a URL's (data/storage.py).
+
+        DataError when there is none, or when it is damaged or of another version.
+        """
+        path = inside(directory, MANIFEST_NAME)
         try:
-            return _from_json(json.loads(path.read_text()))
-        except FileNotFoundError as error:
-            raise DataError(_absent(Path(directory))) from error
+            with open_binary(path) as file:
+                return _from_json(json.loads(file.read()))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DataError(_absent(directory)) from error
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -151,8 +156,8 @@ def _verify_part(path: Path, part: Part) -> None:
         )
 
 
-def _absent(directory: Path) -> str:
-    if not directory.is_dir():
+def _absent(directory: Location) -> str:
+    if not is_url(directory) and not Path(directory).is_dir():
         return f"{directory} does not exist. Expected a prepared dataset: run the prepare job with output={directory} first."
     return f"{directory} holds no {MANIFEST_NAME}: it is no prepared dataset. Run the prepare job, or correct the path."
 

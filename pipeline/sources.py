@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from data.batch import Batch
@@ -67,7 +66,7 @@ class Source:
         }
         if self.manifest is None:
             return RandomReader(self.config.random, **order)
-        return TrainReader(Path(self.config.path), **order)
+        return TrainReader(self.config.path, **order)
 
     def eval_batches(self, split: str, global_batch_size: int, ranks: Ranks) -> Iterable[Batch]:
         """This rank's rows of a split, padded to equal batches (row id -1 marks padding)."""
@@ -80,7 +79,7 @@ class Source:
         }
         if self.manifest is None:
             return RandomEvalReader(self.config.random, seed=self.seed, **shares)
-        return EvalReader(Path(self.config.path), **shares)
+        return EvalReader(self.config.path, **shares)
 
     def num_rows(self, split: str) -> int:
         """Rows of a split."""
@@ -95,7 +94,7 @@ def open_source(config: DataConfig, seed: int) -> Source:
         schema = random_schema(config.random)
         marked = fingerprint({**to_plain(config.random), "seed": seed, **_trace_marks(config)})
         return Source(config=config, schema=schema, fingerprint=marked, manifest=None, seed=seed)
-    manifest = Manifest.load(Path(config.path))
+    manifest = Manifest.load(config.path)
     schema = manifest.schema
     return Source(config=config, schema=schema, fingerprint=manifest.fingerprint, manifest=manifest, seed=seed)
 

@@ -1,9 +1,9 @@
 """The Parquet parts of a split: whether they are what the manifest says, and which row groups hold which rows."""
 
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from data.errors import DataError
 from data.manifest import Manifest, Part
 from data.schema import weights_column
+from data.storage import Location, inside, open_binary, open_parquet
 
 # An open part costs the memory of its parsed footer, some 9 MB at a million rows of Criteo, and 10 ms to open again.
 MAX_OPEN_PARTS = 16
@@ -33,19 +34,20 @@ class Piece(NamedTuple):
 class StoredSplit:
     """Where the rows of a split lie. Opening it checks that every part is there and is what the manifest says.
 
-    Of splits with up to 64 parts all footers are read at once; of larger ones each when its rows are first needed.
-    DataError names the part that is missing, cut short, or has other rows or columns than the manifest.
+    The directory may be a URL (data/storage.py). Of splits with up to 64 parts all footers are read at once; of larger ones each
+    when its rows are first needed. DataError names the part that is missing, cut short, or has other rows or columns than the
+    manifest.
     """
 
-    def __init__(self, directory: str | Path, split: str) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: Location, split: str) -> None:
+        self.directory = directory
         manifest = Manifest.load(directory)
         found = manifest.split(split)
         self.schema = manifest.schema
         weights = (weights_column(feature.name) for feature in self.schema.sparse if feature.weighted)
         self.columns = [ROW_ID, LABEL, *self.schema.dense, *self.schema.sparse_names, *weights]
         self.num_rows = found.num_rows
-        self.paths = [self.directory / part.path for part in found.parts]
+        self.paths = [inside(directory, part.path) for part in found.parts]
         self._parts = found.parts
         self.group_rows = manifest.row_group_rows
         self._starts = [0, *accumulate(part.num_rows for part in found.parts)]
@@ -68,8 +70,7 @@ class StoredSplit:
         """The part, checked, ready to read row groups of. `verify_pages`: compare the checksum of every page that is read."""
         path = self.paths[part]
         try:
-            # On a local disk, handing the reads to Arrow's own threads (pre_buffer) costs more than it brings.
-            file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=verify_pages)
+            file = open_parquet(path, verify_pages=verify_pages)
         except FileNotFoundError as error:
             raise DataError(_missing(path)) from error
         except (pa.ArrowException, OSError) as error:
@@ -89,10 +90,11 @@ class StoredSplit:
                 self.open_part(part).close()
 
 
-def _check_magic(path: Path) -> None:
+def _check_magic(path: Location) -> None:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - len(_MAGIC)))
+        with open_binary(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(_MAGIC)))
             is_whole = file.read() == _MAGIC
     except FileNotFoundError as error:
         raise DataError(_missing(path)) from error
@@ -102,7 +104,7 @@ def _check_magic(path: Path) -> None:
         raise DataError(f"{path} is no Parquet file, or was cut short. {PREPARE_AGAIN}")
 
 
-def _check_footer(path: Path, file: pq.ParquetFile, part: Part, group_rows: int) -> None:
+def _check_footer(path: Location, file: pq.ParquetFile, part: Part, group_rows: int) -> None:
     footer = file.metadata
     if footer.num_rows != part.num_rows:
         raise DataError(f"{path} holds {footer.num_rows} rows, the manifest says {part.num_rows}. {PREPARE_AGAIN}")
@@ -116,11 +118,11 @@ def _check_footer(path: Path, file: pq.ParquetFile, part: Part, group_rows: int)
         )
 
 
-def _missing(path: Path) -> str:
+def _missing(path: Location) -> str:
     return f"{path} is missing: the manifest lists it as a part. Prepare the dataset again, or bring the file back."
 
 
-def _check_columns(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> None:
+def _check_columns(path: Location, file: pq.ParquetFile, columns: Sequence[str]) -> None:
     present = set(file.schema_arrow.names)
     for name in columns:
         if name not in present:

@@ -10,6 +10,7 @@ from data.errors import DataError
 from data.manifest import Manifest, Part, Split, sha256_of_file
 from data.reading.row_pool import RowPool
 from data.reading.stored_split import LABEL, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
+from data.storage import Location
 
 ID_MAPS = "id_maps"
 
@@ -55,20 +56,22 @@ class _RowChecks:
 
     def __init__(self, manifest: Manifest, split: str) -> None:
         self._columns = [ROW_ID, LABEL, *manifest.schema.dense]
+        # Row ids that a spec takes from a column of the data can be any numbers, in any order.
+        self._are_lines = not manifest.settings.get("spec", {}).get("row_id")
         self._num_lines = manifest.num_lines
         self._last_row_id = -1
         self.num_positives = 0
 
-    def check(self, file: pq.ParquetFile, group: int, path: Path) -> None:
+    def check(self, file: pq.ParquetFile, group: int, path: Location) -> None:
         table = file.read_row_group(group, columns=self._columns, use_threads=False)
         row_ids, labels = table[ROW_ID].to_numpy(), table[LABEL].to_numpy()
         where = f"in row group {group} of {path}"
         if not ((labels == 0) | (labels == 1)).all():
             found = labels[(labels != 0) & (labels != 1)][0]
             raise DataError(f"A label {where} is {found}; expected 0 or 1. {PREPARE_AGAIN}")
-        if (np.diff(row_ids, prepend=self._last_row_id) <= 0).any():
+        if self._are_lines and (np.diff(row_ids, prepend=self._last_row_id) <= 0).any():
             raise DataError(f"The row ids {where} do not rise: rows are there twice, or out of order. {PREPARE_AGAIN}")
-        if row_ids[-1] >= self._num_lines:
+        if self._are_lines and row_ids[-1] >= self._num_lines:
             raise DataError(
                 f"Row id {row_ids[-1]} {where} is beyond the {self._num_lines} lines that were read. {PREPARE_AGAIN}"
             )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.manifest import Manifest
+from data.storage import inside, open_parquet
 from pipeline.auc_doctor.evidence import Evidence, TableEvidence
 from pipeline.metrics.evaluation import Evaluation
 
@@ -67,11 +67,10 @@ def look_at_rows(directory: str | Path, manifest: Manifest, split: str) -> RowsS
 
     Reads up to MOST_TEST_ROWS and MOST_TRAIN_ROWS rows; from a part of train the share of twins is scaled up.
     """
-    folder = Path(directory)
     features = [*manifest.schema.dense, *manifest.schema.sparse_names]
     sparse = set(manifest.schema.sparse_names)
     test_digests, zeros, num_ids, first_row = [], dict.fromkeys(sparse, 0), dict.fromkeys(sparse, 0), None
-    for batch in _batches(folder, manifest, split, features, MOST_TEST_ROWS):
+    for batch in _batches(directory, manifest, split, features, MOST_TEST_ROWS):
         test_digests.append(_digests(batch, features))
         first_row = int(batch.column("row_id")[0].as_py()) if first_row is None else first_row
         for name in sparse:
@@ -79,7 +78,7 @@ def look_at_rows(directory: str | Path, manifest: Manifest, split: str) -> RowsS
             zeros[name] += int(np.count_nonzero(ids == 0))
             num_ids[name] += len(ids)
     train_digests, last_train_row = [], -1
-    for batch in _batches(folder, manifest, "train", features, MOST_TRAIN_ROWS):
+    for batch in _batches(directory, manifest, "train", features, MOST_TRAIN_ROWS):
         train_digests.append(_digests(batch, features))
         last_train_row = max(last_train_row, int(np.max(batch.column("row_id").to_numpy())))
     if first_row is None or not train_digests:
@@ -115,19 +114,19 @@ def _split_by(manifest: Manifest) -> str:
     return str(split.get("by", "fraction")) if isinstance(split, dict) else "fraction"
 
 
-def _batches(folder: Path, manifest: Manifest, split: str, features: list[str], most_rows: int):
+def _batches(directory: str | Path, manifest: Manifest, split: str, features: list[str], most_rows: int):
     """Batches of a split from its start, `most_rows` rows at most."""
     left = most_rows
     for part in manifest.splits[split].parts if split in manifest.splits else ():
         try:
-            with pq.ParquetFile(folder / part.path) as file:
+            with open_parquet(inside(directory, part.path), verify_pages=False) as file:
                 for batch in file.iter_batches(1 << 16, columns=["row_id", *features]):
                     if left <= 0:
                         return
                     yield batch.slice(0, left)
                     left -= batch.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{folder / part.path} cannot be read: {error}. Prepare the dataset again") from error
+            raise DataError(f"{inside(directory, part.path)} cannot be read: {error}. Prepare the dataset again") from error
 
 
 def _digests(batch: pa.RecordBatch, features: list[str]) -> NDArray:

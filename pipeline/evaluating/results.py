@@ -71,6 +71,6 @@ def _best_possible(source: Source) -> dict[str, float]:
     """Metrics of the planted click probabilities themselves on the test rows: no model can be expected to do better."""
     if source.manifest is None or not source.manifest.has_true_probability:
         return {}
-    truth = read_columns(Path(source.config.path), "test", ["label", "true_probability"])
+    truth = read_columns(source.config.path, "test", ["label", "true_probability"])
     best = summarise(truth.column("true_probability").to_numpy(), truth.column("label").to_numpy())
     return {"data/best_auc": best["auc"], "data/best_logloss": best["logloss"]}

@@ -12,6 +12,7 @@ from data.config import PrepareConfig, SplitConfig
 from data.errors import DataError
 from data.manifest import Manifest
 from data.preparing.prepare import prepare
+from data.reading.verifying import verify
 
 SPEC = """
 format: csv
@@ -238,3 +239,11 @@ def test_files_of_a_folder_are_taken_in_natural_order(tmp_path) -> None:
 def _made(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_row_ids_of_the_data_can_be_any_numbers_in_any_order(tmp_path) -> None:
+    spec = "format: csv\nlabel: y\nrow_id: id\nsparse: [{column: u, min_count: 1}]"
+    manifest = prepared(tmp_path, "id,y,u\n900,1,a\n7,0,b\n-1,0,b\n,0,b\nx,0,b\n", spec)
+    assert [row["row_id"] for row in rows_in(tmp_path)] == [900, 7]
+    assert manifest.bad_lines == {"bad row id": 3}
+    verify(tmp_path / "out", manifest)
