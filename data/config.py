@@ -15,10 +15,12 @@ CLICK_RATES = {"kaggle": KAGGLE_CLICK_RATE, "terabyte": TERABYTE_CLICK_RATE}
 class GenerateConfig:
     """Criteo-format rows with a planted click model: what they look like and where they go."""
 
-    kind: Literal["criteo-like", "trace"] = "criteo-like"
-    """criteo-like: text with a planted click model; trace: ids alone, from learned access patterns, as Parquet."""
+    kind: Literal["criteo-like", "lists", "trace"] = "criteo-like"
+    """criteo-like: text with a planted click model; lists: a CSV with multi-valued and weighted features and such a model;
+    trace: ids alone, from learned access patterns, as Parquet."""
     output: str = "artifacts/data/demo.tsv.gz"
-    """File to write (.tsv or .tsv.gz; a trace: .parquet); with num_days above 1 a folder of day_0, day_1, ... files."""
+    """File to write (.tsv or .tsv.gz; lists: .csv or .csv.gz; a trace: .parquet), or, with num_days above 1, a folder of
+    day_0, day_1, ... files."""
     num_rows: int = 600_000
     """Rows in all, over all days."""
     num_days: int = 1
@@ -47,6 +49,8 @@ class GenerateConfig:
         _require_at_least("generate.num_days", self.num_days, 1)
         _require_at_least("generate.seed", self.seed, 0)
         _require_at_least("generate.daily_drift", self.daily_drift, 0)
+        if self.kind == "lists" and self.num_days == 1 and not self.output.endswith((".csv", ".csv.gz")):
+            raise ConfigError(f"generate.output is {self.output}; expected a .csv or .csv.gz for kind=lists.")
         if self.num_days > self.num_rows:
             raise ConfigError(
                 f"generate.num_days is {self.num_days} and generate.num_rows {self.num_rows}: every day needs a row."

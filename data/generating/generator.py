@@ -1,4 +1,4 @@
-"""Criteo-format text with a planted click model, and beside it the true click probability of every row."""
+"""Text with a planted click model, Criteo's format or a CSV with lists, and beside it the true click probability of every row."""
 
 import contextlib
 import gzip
@@ -17,6 +17,7 @@ from data.config import GenerateConfig
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
 from data.errors import DataError
 from data.generating.planted import PlantedModel, PlantedRows
+from data.generating.planted_lists import ListRows, PlantedLists, lists_table
 from data.generating.traps import spring
 from data.truth import truth_path_of
 
@@ -24,6 +25,9 @@ CHUNK_ROWS = 65_536
 # The model itself draws from [seed, 0] and [seed, 1].
 _ROWS = 2
 TRUTH_SCHEMA = pa.schema([("row_id", pa.int64()), ("label", pa.int8()), ("probability", pa.float64())])
+
+_Model = PlantedModel | PlantedLists
+_Rows = PlantedRows | ListRows
 
 _TEXT_OPTIONS = pa_csv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none")
 _HEX_PAIRS = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype=np.uint16)
@@ -46,7 +50,7 @@ def generate(config: GenerateConfig) -> list[GeneratedFile]:
     Each day is a file of its own seed. DataError where the output cannot be written or holds what was not generated.
     """
     output = Path(config.output)
-    model = PlantedModel(config)
+    model = PlantedLists(config) if config.kind == "lists" else PlantedModel(config)
     _check_replaceable(output, config.num_days)
     if config.num_days == 1:
         return [_write_file(output, model, config, 0, config.num_rows)]
@@ -81,7 +85,7 @@ def _check_replaceable(output: Path, num_days: int) -> None:
         raise DataError(f"{output} is there already and was not generated. Choose another output, or move it away.")
 
 
-def _write_file(path: Path, model: PlantedModel, config: GenerateConfig, day: int, num_rows: int) -> GeneratedFile:
+def _write_file(path: Path, model: _Model, config: GenerateConfig, day: int, num_rows: int) -> GeneratedFile:
     with (
         written_aside(truth_path_of(path)) as truth_partial,
         written_aside(path) as partial,
@@ -89,17 +93,25 @@ def _write_file(path: Path, model: PlantedModel, config: GenerateConfig, day: in
         pq.ParquetWriter(truth_partial, TRUTH_SCHEMA) as truth,
     ):
         for first_row, rows in _chunks(model, config, day, num_rows):
-            pa_csv.write_csv(_text_table(rows), text, _TEXT_OPTIONS)
+            _write_text(rows, text, is_first=first_row == 0)
             truth.write_table(_truth_table(first_row, rows))
     return GeneratedFile(path)
 
 
-def _chunks(model: PlantedModel, config: GenerateConfig, day: int, num_rows: int) -> Iterator[tuple[int, PlantedRows]]:
+def _chunks(model: _Model, config: GenerateConfig, day: int, num_rows: int) -> Iterator[tuple[int, _Rows]]:
     """First row number and rows of each chunk; a chunk's draws depend on (seed, day, chunk) alone."""
     for chunk, first_row in enumerate(range(0, num_rows, CHUNK_ROWS)):
         rng = np.random.default_rng([config.seed, _ROWS, day, chunk])
         rows = model.draw(rng, min(CHUNK_ROWS, num_rows - first_row), day)
         yield first_row, spring(config.trap, rows, rng)
+
+
+def _write_text(rows: _Rows, text: BinaryIO, is_first: bool) -> None:
+    """Criteo's format has no header; a CSV with lists begins with one."""
+    if isinstance(rows, PlantedRows):
+        pa_csv.write_csv(_text_table(rows), text, _TEXT_OPTIONS)
+        return
+    pa_csv.write_csv(lists_table(rows), text, pa_csv.WriteOptions(include_header=is_first, quoting_style="none"))
 
 
 @contextlib.contextmanager
@@ -129,6 +141,6 @@ def _hex_ids(feature: int, ranks: np.ndarray, missing: np.ndarray) -> pa.Array:
     return pa.StringArray.from_buffers(len(ids), pa.py_buffer(offsets), pa.py_buffer(digits), valid)
 
 
-def _truth_table(first_row: int, rows: PlantedRows) -> pa.Table:
+def _truth_table(first_row: int, rows: _Rows) -> pa.Table:
     row_ids = np.arange(first_row, first_row + len(rows.labels), dtype=np.int64)
     return pa.table([row_ids, rows.labels.view(np.int8), rows.probabilities], schema=TRUTH_SCHEMA)

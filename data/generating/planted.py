@@ -136,17 +136,22 @@ class PlantedModel:
         return np.concatenate([drawn / weakening, effects[HEAD_IDS:]])
 
     def _calibrated_bias(self, rng: np.random.Generator, click_rate: float) -> float:
-        """The bias at which the mean probability of a sample is the click rate, by bisection."""
+        """The bias at which the mean probability of a sample is the click rate."""
         integers, integer_missing, ranks, rank_missing = self._draw_features(rng, _CALIBRATION_ROWS)
         logits = self._logits(integers, integer_missing, ranks, rank_missing, self._shifts(0))
-        low, high = -30.0, 30.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            if np.mean(1 / (1 + np.exp(-(logits + middle)))) < click_rate:
-                low = middle
-            else:
-                high = middle
-        return (low + high) / 2
+        return bias_for_rate(logits, click_rate)
+
+
+def bias_for_rate(logits: np.ndarray, click_rate: float) -> float:
+    """What to add to the logits of a sample for their mean probability to be the click rate, by bisection."""
+    low, high = -30.0, 30.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if np.mean(1 / (1 + np.exp(-(logits + middle)))) < click_rate:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def scaled_cardinalities(scale: float) -> tuple[int, ...]:
