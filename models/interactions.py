@@ -28,6 +28,7 @@ class DotInteraction(nn.Module):
         rows, columns = torch.tril_indices(num_vectors, num_vectors, offset=0 if with_itself else -1)
         self.register_buffer("pairs", rows * num_vectors + columns, persistent=False)
         self.out_features = dense_width + len(rows)
+        self.words = f"{len(rows)} dot products of {num_vectors} vectors"
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         num_rows = embedded.shape[0]
@@ -42,6 +43,7 @@ class CatInteraction(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.out_features = width
+        self.words = "none but in the over arch"
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         return torch.cat([dense, embedded], dim=1)
@@ -70,6 +72,7 @@ class ProjectionInteraction(nn.Module):
         self.left = MLP(in_features, widths, is_output=True, generator=generator)
         self.right = MLP(in_features, widths, is_output=True, generator=generator)
         self.out_features = dense_width + num_vectors**2
+        self.words = f"{num_vectors**2} dot products of {num_vectors} mixtures with {num_vectors} others"
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         vectors = torch.cat([dense, embedded], dim=1)

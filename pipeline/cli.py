@@ -101,6 +101,13 @@ JOBS = (
         module="pipeline.jobs.train",
     ),
     Job(
+        name="describe",
+        help="the model card of a ranker: sizes by part, arithmetic and bytes per sample, a picture",
+        config="pipeline.describe_config:DescribeConfig",
+        module="pipeline.jobs.describe",
+        launches=False,
+    ),
+    Job(
         name="evaluate",
         help="exact AUC and the other metrics of a checkpoint or of a file of scores",
         config="pipeline.config:EvaluateConfig",

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 
+from models.card import model_card
 from pipeline.config import TrainConfig
 from pipeline.evaluating.results import Results
 from pipeline.reports.placement import placements
@@ -59,6 +60,7 @@ def finish_run(
             deciles=results.evaluations["test"].deciles() if "test" in results.evaluations else (),
             data_is_random=source.is_random,
             ended=outcome.reason,
+            model=model_card(config.model, source.schema),
             settings=directory.config.read_text(),
             provenance=_provenance(config, source, planned),
         )

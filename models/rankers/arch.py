@@ -26,6 +26,11 @@ class Arch(nn.Module):
     def __init__(self, config: ModelConfig, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
 
+    @property
+    def interactions(self) -> str:
+        """How features meet, in words with numbers, for the model card."""
+        return ""
+
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:
         """Embeddings of all features in the schema's order; first-order terms behind them if `first_order` asks for them."""

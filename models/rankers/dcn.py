@@ -25,6 +25,11 @@ class DCN(Arch):
         self.cross_output = output_weight(width, generator)
         self.over_arch = over_arch(config, width, generator)
 
+    @property
+    def interactions(self) -> str:
+        num_layers = len(self.cross.weight)
+        return f"{num_layers} cross layers on {self.cross.out_features} columns: products of up to {num_layers + 1} of them"
+
     def forward(self, dense: Tensor, pooled: list[Tensor]) -> Tensor:
         x_0 = torch.cat([dense, pooled[0]], dim=1)
         logits = self.cross_output(self.cross(x_0)) + self.over_arch(x_0)

@@ -23,6 +23,11 @@ class DCNv2(Arch):
         self.cross = LowRankCrossInteraction(width, config.cross.num_layers, config.cross.rank, generator)
         self.over_arch = over_arch(config, width, generator)
 
+    @property
+    def interactions(self) -> str:
+        num_layers = len(self.cross.down)
+        return f"{num_layers} cross layers on {self.cross.out_features} columns: products of up to {num_layers + 1} of them"
+
     def forward(self, dense: Tensor, pooled: list[Tensor]) -> Tensor:
         crossed = self.cross(self.dense_arch(dense), pooled[0])
         return plus_first_order(self.over_arch(crossed).squeeze(1), pooled)

@@ -24,6 +24,10 @@ class DLRM(Arch):
         self.interaction = _interaction(config, schema, generator)
         self.over_arch = over_arch(config, self.interaction.out_features, generator)
 
+    @property
+    def interactions(self) -> str:
+        return self.interaction.words
+
     def forward(self, dense: Tensor, pooled: list[Tensor]) -> Tensor:
         met = self.interaction(self.dense_arch(dense), pooled[0])
         return plus_first_order(self.over_arch(met).squeeze(1), pooled)

@@ -25,6 +25,11 @@ class FM(Arch):
         self.linear = LinearPart(len(schema.dense), generator)
         self.fields = FieldVectors(len(schema.dense), config.embedding_dim, generator)
         self.pairs = PairwiseProducts()
+        self.num_fields = len(schema.dense) + len(schema.sparse)
+
+    @property
+    def interactions(self) -> str:
+        return f"{self.num_fields * (self.num_fields - 1) // 2} dot products of {self.num_fields} fields, summed"
 
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:

@@ -20,6 +20,10 @@ class LogisticRegression(Arch):
         super().__init__(config, schema, generator)
         self.linear = LinearPart(len(schema.dense), generator)
 
+    @property
+    def interactions(self) -> str:
+        return "none"
+
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:
         return [first_order_terms(schema.sparse_names)]

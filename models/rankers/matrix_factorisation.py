@@ -23,6 +23,10 @@ class MatrixFactorisation(Arch):
         check_pair_widths(config, schema)
         self.mean = nn.Parameter(torch.zeros(()))
 
+    @property
+    def interactions(self) -> str:
+        return "one dot product, of user and item"
+
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:
         pair = user_and_item(config, schema)

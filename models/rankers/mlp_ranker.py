@@ -19,5 +19,9 @@ class MLPRanker(Arch):
         super().__init__(config, schema, generator)
         self.over_arch = over_arch(config, len(schema.dense) + sparse_width(config, schema), generator)
 
+    @property
+    def interactions(self) -> str:
+        return "none but in the over arch"
+
     def forward(self, dense: Tensor, pooled: list[Tensor]) -> Tensor:
         return plus_first_order(self.over_arch(torch.cat([dense, pooled[0]], dim=1)).squeeze(1), pooled)

@@ -26,6 +26,10 @@ class NeuralCF(Arch):
         self.product_output = output_weight(config.embedding_dim, generator)
         self.over_arch = over_arch(config, 2 * config.embedding_dim, generator)
 
+    @property
+    def interactions(self) -> str:
+        return "one weighted dot product, of user and item; more in the over arch"
+
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:
         pair = user_and_item(config, schema)

@@ -60,7 +60,7 @@ class FieldVectors(nn.Module):
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         of_dense = dense.unsqueeze(2) * self.factors
-        return torch.cat([of_dense, embedded.view(len(embedded), -1, self.dim)], dim=1)
+        return torch.cat([of_dense, embedded.view(embedded.shape[0], -1, self.dim)], dim=1)
 
 
 def output_weight(in_features: int, generator: torch.Generator) -> nn.Linear:

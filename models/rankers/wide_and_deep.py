@@ -23,6 +23,10 @@ class WideAndDeep(Arch):
         self.wide = LinearPart(len(schema.dense), generator)
         self.over_arch = over_arch(config, len(schema.dense) + sparse_width(config, schema), generator)
 
+    @property
+    def interactions(self) -> str:
+        return "none but in the over arch"
+
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:
         return [embeddings(schema.sparse_names), first_order_terms(schema.sparse_names)]

@@ -27,6 +27,11 @@ class XDeepFM(Arch):
         self.cin_output = output_weight(self.cin.out_features, generator)
         self.over_arch = over_arch(config, num_dense + sparse_width(config, schema), generator)
 
+    @property
+    def interactions(self) -> str:
+        num_layers = len(self.cin.weight)
+        return f"{self.cin.out_features} feature maps in {num_layers} layers: products of up to {num_layers + 1} fields"
+
     @classmethod
     def table_groups(cls, config: ModelConfig, schema: Schema) -> list[TableGroup]:
         return [embeddings(schema.sparse_names), first_order_terms(schema.sparse_names)]

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from models.card import ModelCard
 from pipeline.metrics.evaluation import Decile
 from pipeline.reports.document import Block, Card, Column, Listing, Note, Prose, Report, Section, Table
+from pipeline.reports.model_card import card_blocks
 from pipeline.reports.placement import Placement, plan_blocks
 from pipeline.reports.training_figures import (
     LogRows,
@@ -47,6 +49,8 @@ class TrainingReport:
     """Labels are independent of the features, so 0.5 is the right AUC."""
     ended: str = ""
     """Why training ended."""
+    model: ModelCard | None = None
+    """The ranker in figures."""
     settings: str = ""
     """The resolved settings as YAML."""
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +63,7 @@ def training_report(run: TrainingReport) -> Report:
         Section(title="Result", blocks=_result_blocks(run)),
         Section(title="Learning and calibration", blocks=_learning_blocks(run)),
         Section(title="Speed", blocks=_speed_blocks(run)),
+        Section(title="Model", blocks=card_blocks(run.model) if run.model else []),
         Section(title="Sharding plan", blocks=plan_blocks(run.plan) if run.plan else []),
         Section(title="Settings", blocks=[Listing(run.settings)] if run.settings else []),
     ]

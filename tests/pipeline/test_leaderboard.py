@@ -78,19 +78,26 @@ def test_the_table_stands_between_the_markers_best_first(out: Path, board: list[
     assert aucs == sorted(aucs, reverse=True)
 
 
-def test_finished_rankers_are_kept_and_changed_ones_trained_again(
-    out: Path, board: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    def ended(name: str) -> int:
-        return (out / name / "standing.json").stat().st_mtime_ns
+def test_finished_rankers_and_folds_are_kept_and_changed_ones_trained_again(out: Path, board: list[str]) -> None:
+    def runs(name: str) -> set[str]:
+        return {path.name for path in (out / name / "runs").iterdir()}
 
-    before = {name: ended(name) for name in MODELS}
+    ended = (out / "pairs" / "runs" / "pairs-fold-0" / "metrics.json").stat().st_mtime_ns
+    before = json.loads((out / "pairs" / "standing.json").read_text())
+    # `pairs` as if it was stopped in its second fold, `lines` with other settings.
+    (out / "pairs" / "standing.json").unlink()
+    (out / "pairs" / "runs" / "pairs-fold-1" / "metrics.json").unlink()
     changed = Path(board[2].removeprefix("--configs=[").removesuffix("]")) / "lines.yaml"
     changed.write_text(changed.read_text().replace("lr: 0.1}", "lr: 0.2}"))
+    lines = (out / "lines" / "standing.json").read_text()
     assert main(board) == 0
-    assert ended("pairs") == before["pairs"]
-    assert ended("lines") > before["lines"]
-    assert "pairs" in capsys.readouterr().out
+    assert (out / "pairs" / "runs" / "pairs-fold-0" / "metrics.json").stat().st_mtime_ns == ended
+    assert runs("pairs") == {"pairs-fold-0", "pairs-fold-1", "pairs-fold-1-2"}
+    assert json.loads((out / "pairs" / "standing.json").read_text())["folds"] == before["folds"]
+    assert (out / "lines" / "standing.json").read_text() != lines
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*/standing.json")}
+    assert main(board) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/standing.json")} == written
 
 
 @pytest.mark.parametrize(
