@@ -90,6 +90,40 @@ class ComparePlansConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasurePlansConfig(TrainConfig):
+    """Measure plans on live ranks: training steps with the model and data of a training job's YAML, cut into their parts."""
+
+    plans: Names = ()
+    """Plan files to measure, parted by commas."""
+    strategies: Names = ()
+    """Strategies to plan by and measure, by name or YAML file, parted by commas; without `plans`, by default `planner`."""
+    hardware: str = "this-machine"
+    """The hardware profile that strategies plan for and estimates are made for, by name or YAML file."""
+    num_steps: int = 20
+    """Steps measured of each plan: so many uncut and as many cut into parts, in turn."""
+    warm_steps: int = 5
+    """Steps of each plan before that, not measured."""
+    num_batches: int = 8
+    """Batches of each rank, read beforehand and used over and over: reading data is not measured."""
+    reserved_fraction: float | None = None
+    """Share of each rank's memory that strategies keep free; by default `sharding.reserved_fraction` where set, else 0.15."""
+    ledger: str = "artifacts/plans/ledger.jsonl"
+    """The file to which a record per plan is appended."""
+    out: str = "artifacts/plans/measured"
+    """Directory for report.html, report.md, report.json and the plans of the strategies."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("num_steps", "warm_steps", "num_batches"):
+            _check_positive(key, getattr(self, key))
+        _check_share("reserved_fraction", self.reserved_fraction)
+
+    def strategy_names(self) -> tuple[str, ...]:
+        """The strategies to measure."""
+        return names(self.strategies) or (() if names(self.plans) else ("planner",))
+
+
+@dataclass(frozen=True, kw_only=True)
 class DiffPlansConfig:
     """Say what differs between two plan files; the exit code is 0 when they are the same, 1 when not, 2 in trouble."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from fbgemm_gpu.split_table_batched_embeddings_ops_training import WeightDecayMode
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
 from torchrec.distributed import DistributedModelParallel
@@ -103,9 +103,29 @@ class ShardedOptimizer(CombinedOptimizer):
         if self.average is not None:
             self.average.update()
 
+    def step_tables(self) -> None:
+        """The first half of `step`: the tables, those that every rank holds whole among them."""
+        self._clip()
+        for _, part in self.optimizers[: self._num_sparse_parts]:
+            part.step()
+
+    def step_dense(self) -> None:
+        """The second half of `step`: the dense part."""
+        for _, part in self.optimizers[self._num_sparse_parts :]:
+            part.step()
+        if self.average is not None:
+            self.average.update()
+
     def averaged(self) -> AbstractContextManager[None]:
         """Inside the block the model computes with its averaged dense weights, where it keeps averages."""
         return nullcontext() if self.average is None else self.average.in_place()
+
+    @property
+    def data_parallel_states(self) -> list[Tensor]:
+        """The states of the tables that every rank holds whole; the kernels keep those of all others."""
+        parts = [part for _, part in self.optimizers[1 : self._num_sparse_parts]]
+        entries = [entry for part in parts for entry in part.state.values()]
+        return [value for entry in entries for value in entry.values() if isinstance(value, Tensor)]
 
     @property
     def sparse_groups(self) -> list[dict[str, Any]]:

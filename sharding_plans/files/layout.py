@@ -130,6 +130,8 @@ class PlanFile:
     """What tables may fill of one rank's main memory (HBM on a GPU, DDR on a CPU), after everything that is set aside."""
     host_capacity_bytes: int = 0
     """What tables may fill of a rank's share of host memory."""
+    calibrated_ms: dict[str, float] | None = None
+    """Milliseconds of each part of the step by the hardware's calibration; none: TorchRec's estimates stand alone."""
     search: Search = Search()
     versions: tuple[tuple[str, str], ...] = ()
     created: str = ""
@@ -153,7 +155,9 @@ class PlanFile:
 
     @property
     def step_ms(self) -> float:
-        """Milliseconds of the slowest rank, which the others wait for."""
+        """Milliseconds of the slowest rank, which the others wait for; with a calibration, of all parts, input dist included."""
+        if self.calibrated_ms is not None:
+            return sum(self.calibrated_ms.values())
         return self.rank_costs[self.slowest_rank].step_ms
 
     @property

@@ -17,11 +17,12 @@ from torchrec.distributed.types import (
     ShardingPlan,
 )
 
+from sharding_plans.files.calibrated import with_calibrated_parts
 from sharding_plans.files.layout import Cost, PlanFile, Search, ShardPlan, TablePlan
 from sharding_plans.guards.plan_checks import table_collections
 from sharding_plans.machines.hardware import HardwareProfile
 from sharding_plans.machines.topology import BYTES_PER_MS, GIB
-from sharding_plans.planning.offline import prepare
+from sharding_plans.planning.offline import Prepared, prepare
 from sharding_plans.planning.planner import Planned
 from sharding_plans.planning.request import PlanRequest
 from sharding_plans.strategies.strategies import Strategy
@@ -35,6 +36,16 @@ def plan_file_of(request: PlanRequest, options: Iterable[ShardingOption], search
     prepared = prepare(request)
     specs = {table.name: table for table in request.model.tables}
     by_name = {option.name: option for option in options}
+    return with_calibrated_parts(_plan_file(request, prepared, specs, by_name, search))
+
+
+def _plan_file(
+    request: PlanRequest,
+    prepared: Prepared,
+    specs: dict[str, TableSpec],
+    by_name: dict[str, ShardingOption],
+    search: Search,
+) -> PlanFile:
     return PlanFile(
         tables=tuple(table_plan(specs[name], by_name[name]) for name in specs),
         hardware=request.hardware,

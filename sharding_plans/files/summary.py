@@ -49,15 +49,10 @@ def summarise(plan: PlanFile) -> Summary:
     hbm, ddr = [cost.hbm_bytes / GIB for cost in costs], [cost.ddr_bytes / GIB for cost in costs]
     capacity = plan.capacity_bytes / GIB
     peak = max(ddr) if plan.hardware.device == "cpu" else max(hbm)
-    samples_per_s = plan.global_batch_size / slowest.step_ms * 1000 if slowest.step_ms else 0.0
+    samples_per_s = plan.global_batch_size / plan.step_ms * 1000 if plan.step_ms else 0.0
     return Summary(
-        step_ms=slowest.step_ms,
-        input_dist_ms=max(cost.input_dist_ms for cost in costs),
-        forward_ms=slowest.forward_ms,
-        output_dist_ms=slowest.output_dist_ms,
-        backward_ms=slowest.backward_ms,
-        gradient_dist_ms=slowest.gradient_dist_ms,
-        prefetch_ms=slowest.prefetch_ms,
+        step_ms=plan.step_ms,
+        **_parts(plan),
         samples_per_s=samples_per_s,
         peak_hbm_gib=max(hbm),
         mean_hbm_gib=sum(hbm) / len(hbm),
@@ -70,6 +65,27 @@ def summarise(plan: PlanFile) -> Summary:
         cost_per_billion_samples=_cost(plan, samples_per_s),
         fits=plan.fits,
     )
+
+
+def _parts(plan: PlanFile) -> dict[str, float]:
+    costs, slowest, fitted = plan.rank_costs, plan.rank_costs[plan.slowest_rank], plan.calibrated_ms
+    if fitted is not None:
+        return {
+            "input_dist_ms": fitted["input_dist"],
+            "forward_ms": fitted["lookup"],
+            "output_dist_ms": fitted["output_dist"],
+            "backward_ms": fitted["table_backward"] + fitted["table_optimizer"],
+            "gradient_dist_ms": fitted["gradient_dist"],
+            "prefetch_ms": 0.0,
+        }
+    return {
+        "input_dist_ms": max(cost.input_dist_ms for cost in costs),
+        "forward_ms": slowest.forward_ms,
+        "output_dist_ms": slowest.output_dist_ms,
+        "backward_ms": slowest.backward_ms,
+        "gradient_dist_ms": slowest.gradient_dist_ms,
+        "prefetch_ms": slowest.prefetch_ms,
+    }
 
 
 def _cost(plan: PlanFile, samples_per_s: float) -> float | None:

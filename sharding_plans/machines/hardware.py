@@ -44,6 +44,8 @@ class HardwareProfile:
     """Bandwidth from one rank to other hosts, GB/s."""
     price_per_rank_hour: float | None = None
     """What one rank costs an hour, in any currency; none: no cost is worked out. No profile that we ship sets it."""
+    calibration: dict[str, Any] | None = None
+    """The cost model that `shardline calibrate` fitted to this machine; none: TorchRec's own estimates."""
 
     def __post_init__(self) -> None:
         problems = [*self._wrong_types(), *self._wrong_values()]
@@ -94,8 +96,9 @@ def profile_from_dict(values: Any, *, origin: str) -> HardwareProfile:
 
 
 def profile_to_dict(profile: HardwareProfile) -> dict[str, Any]:
-    """The profile as a mapping that `profile_from_dict` takes back unchanged."""
-    return asdict(profile)
+    """The profile as a mapping that `profile_from_dict` takes back unchanged; without a calibration, without that key."""
+    values = asdict(profile)
+    return values if profile.calibration is not None else {k: v for k, v in values.items() if k != "calibration"}
 
 
 def read_profile(path: Path) -> HardwareProfile:
@@ -110,8 +113,10 @@ def read_profile(path: Path) -> HardwareProfile:
 
 
 def _wrong_kind(known: dict[str, Any], key: Any, value: Any) -> str | None:
-    if key not in known or (key == "price_per_rank_hour" and value is None):
+    if key not in known or (key in ("price_per_rank_hour", "calibration") and value is None):
         return None
+    if key == "calibration":
+        return None if isinstance(value, dict) else f"calibration is {value!r}, expected keys and values."
     if key in ("name", "description", "device"):
         return None if isinstance(value, str) else f"{key} is {value!r}, expected text."
     wanted = int if key == "ranks_per_host" else (int, float)

@@ -18,6 +18,8 @@ from torchrec.distributed.planner.types import (
     Topology,
 )
 
+from sharding_plans.planning.table_storage import TableStateStorage
+
 
 class DistinctShards(ShardEstimator):
     """Another estimator's figures, asked for once per distinct shard size of an option and shared by its equal shards.
@@ -48,9 +50,9 @@ class DistinctShards(ShardEstimator):
 def default_estimators(
     topology: Topology, constraints: dict[str, ParameterConstraints] | None = None
 ) -> list[ShardEstimator]:
-    """TorchRec's default perf and storage estimators, giving the figures that they give by themselves, sooner."""
+    """TorchRec's default perf and storage estimators, sooner; optimizer states as the kernels keep them."""
     perf = EmbeddingPerfEstimatorFactory.create(DEFAULT_PERF_ESTIMATOR, topology=topology, constraints=constraints)
-    storage = EmbeddingStorageEstimator(topology=topology, constraints=constraints)
+    storage = TableStateStorage(EmbeddingStorageEstimator(topology=topology, constraints=constraints), topology)
     if topology.uneven_sharding_perf_multiplier != 1.0:  # then a shard's cost depends on its siblings
         return [perf, storage]
     return [DistinctShards(perf), DistinctShards(storage)]

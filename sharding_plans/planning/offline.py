@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torchrec.distributed.planner.types import Topology
+from torchrec.distributed.planner.types import ParameterConstraints, Topology
 
 from data.errors import PlanError
+from sharding_plans.calibrating.calibration import calibration_of
+from sharding_plans.calibrating.hooks import CalibratedPlans, CalibratedShards
 from sharding_plans.guards.guards import changed_by
 from sharding_plans.infeasible import InfeasiblePlan
 from sharding_plans.machines.profile_topology import topology_of
 from sharding_plans.planning.constraints import MemoryReservation
+from sharding_plans.planning.estimators import default_estimators
 from sharding_plans.planning.planner import Planned, make_plan
 from sharding_plans.planning.request import DENSE_COPIES, PlanRequest
 from sharding_plans.planning.sharders import EveryTypeSharder
@@ -117,12 +120,28 @@ def plan_offline(
         "reservation": Reservation(request.reserved_fraction, request.model.dense_bytes),
     }
     topology = topology_of(request.hardware, request.num_ranks)
+    search |= calibrated_search(request, topology, search["constraints"])
     try:
         return make_plan(module, topology, local_batch_size=request.local_batch_size, **search)
     except PlanError as error:
         if error.__cause__ is None:
             raise
         raise InfeasiblePlan(str(error)) from error.__cause__
+
+
+def calibrated_search(
+    request: PlanRequest, topology: Topology, constraints: dict[str, ParameterConstraints]
+) -> dict[str, Any]:
+    """The estimators and the rating of plans by the hardware's calibration; nothing where it has none for these ranks."""
+    calibration = calibration_of(request.hardware.calibration)
+    if calibration is None or str(request.num_ranks) not in calibration.costs:
+        return {}
+    group = calibration.group(request.num_ranks, request.local_batch_size)
+    storage = default_estimators(topology, constraints)[-1]
+    return {
+        "estimators": [CalibratedShards(calibration, request.model, group), storage],
+        "rating": CalibratedPlans(calibration, request.model, group),
+    }
 
 
 def main_tier(topology: Topology) -> str:

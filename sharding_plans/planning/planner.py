@@ -11,8 +11,10 @@ from torchrec.distributed.planner.storage_reservations import FixedPercentageSto
 from torchrec.distributed.planner.types import (
     ParameterConstraints,
     Partitioner,
+    PerfModel,
     PlannerError,
     Proposer,
+    ShardEstimator,
     ShardingOption,
     Stats,
     StorageReservation,
@@ -55,11 +57,14 @@ def make_plan(
     proposers: list[Proposer] | None = None,
     partitioner: Partitioner | None = None,
     reservation: StorageReservation | None = None,
+    estimators: list[ShardEstimator] | None = None,
+    rating: PerfModel | None = None,
 ) -> Planned:
     """TorchRec's best plan for the module's tables on the topology, the same in every process that asks for it.
 
     Needs neither a process group nor allocated tables (the meta device will do). Attach the fused optimizer first: the
-    storage estimate counts its state. Raises PlanError with the planner's reason where there is no plan; the planner's
+    storage estimate counts its state. `estimators` and `rating` take the place of TorchRec's own for shards and for whole
+    plans. Raises PlanError with the planner's reason where there is no plan; the planner's
     own exception is its `__cause__`.
     """
     capture = _CaptureBest()
@@ -67,8 +72,12 @@ def make_plan(
         topology=topology,
         batch_size=local_batch_size,
         enumerator=SortedEnumerator(
-            topology, local_batch_size, constraints, estimator=default_estimators(topology, constraints)
+            topology,
+            local_batch_size,
+            constraints,
+            estimator=estimators or default_estimators(topology, constraints),
         ),
+        performance_model=rating,
         storage_reservation=reservation or FixedPercentageStorageReservation(percentage=0.0),
         proposer=list(proposers) if proposers else None,
         partitioner=partitioner,

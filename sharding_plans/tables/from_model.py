@@ -1,6 +1,7 @@
 """From a model to its tables as plain data, and back to a module that TorchRec can plan for."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,22 +12,29 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.optim.fused import FusedOptimizer
 
 from data.errors import PlanError
+from sharding_plans.tables.access import TopShares
 from sharding_plans.tables.fused_algorithms import ALGORITHMS, attached
 from sharding_plans.tables.table_specs import ModelTables, TableSpec
 
 _DTYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16, "bf16": DataType.BF16, "int8": DataType.INT8}
 
 
-def describe_tables(module: nn.Module, pooling_factors: Mapping[str, float] | None = None) -> ModelTables:
+def describe_tables(
+    module: nn.Module,
+    pooling_factors: Mapping[str, float] | None = None,
+    access: Mapping[str, tuple[TopShares, bool]] | None = None,
+) -> ModelTables:
     """The tables of every EmbeddingBagCollection in the module; `pooling_factors` maps a feature to its mean ids per bag.
 
-    A feature without one is taken to have 1. Attach the fused optimizer first: its state is part of a table's memory. Raises
-    PlanError when two tables share a name.
+    A feature without one is taken to have 1. `access` maps a feature to how its ids are spread over rows (top shares, and
+    whether rows lie in the order of their frequency); a table takes over what its first feature has. Attach the fused
+    optimizer first: its state is part of a table's memory. Raises PlanError when two tables share a name.
     """
     found: list[TableSpec] = []
     for path, child in module.named_modules():
         if isinstance(child, EmbeddingBagCollection):
-            found += [_spec(path, child, config, pooling_factors or {}) for config in child.embedding_bag_configs()]
+            specs = [_spec(path, child, config, pooling_factors or {}) for config in child.embedding_bag_configs()]
+            found += [_with_access(spec, access or {}) for spec in specs]
     _refuse_twins(found)
     return ModelTables(tables=tuple(found), dense_bytes=_dense_bytes(module))
 
@@ -63,6 +71,11 @@ def _spec(
         optimizer=optimizer,
         weight_decay=float(settings.get("weight_decay", 0.0)),
     )
+
+
+def _with_access(spec: TableSpec, access: Mapping[str, tuple[TopShares, bool]]) -> TableSpec:
+    top_shares, is_ordered = access.get(spec.features[0], ((), False)) if spec.features else ((), False)
+    return replace(spec, top_shares=top_shares, is_ordered=is_ordered)
 
 
 def _optimizer_class(name: str) -> type[Any]:

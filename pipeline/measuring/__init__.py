@@ -1,0 +1,1 @@
+"""Measuring plans on live ranks: training steps cut into their parts, bytes on the wire, memory."""

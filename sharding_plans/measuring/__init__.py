@@ -1,0 +1,1 @@
+"""What plans really cost: measurements as plain data, and the file that keeps them."""
