@@ -4,13 +4,12 @@ import torch
 from torch import Tensor
 
 from models.build import build_ranker
-from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
-from sharding_plans.applying.apply import shard
+from pipeline.training.optimizers import attach_sparse_optimizer
 from sharding_plans.files.plan_conversion import to_sharding_plan
 from sharding_plans.files.plan_file import load
 from sharding_plans.files.plan_fits import check_fits
 from sharding_plans.machines.topology import launched_ranks_per_host
-from tests.sharding_plans.twin_training import DENSE, GLOBAL_BATCH, MODEL, NUM_STEPS, SCHEMA, SEED, Case, slice_of_step
+from tests.sharding_plans.twin_training import GLOBAL_BATCH, MODEL, SCHEMA, SEED, Case, train_by_plan
 
 
 def train_by_files(paths: list[str], algorithm: str) -> list[Tensor]:
@@ -19,20 +18,11 @@ def train_by_files(paths: list[str], algorithm: str) -> list[Tensor]:
 
 
 def _train(path: str, case: Case) -> Tensor:
-    rank, num_ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    num_ranks = torch.distributed.get_world_size()
     assert GLOBAL_BATCH % num_ranks == 0
     model = build_ranker(MODEL, SCHEMA, seed=SEED)
     attach_sparse_optimizer(model, case.sparse)
     plan = load(path)
     check_fits(plan, model, num_ranks=num_ranks, ranks_per_host=launched_ranks_per_host(num_ranks))
-    sharded = shard(model, to_sharding_plan(plan, device="cpu", module=model), torch.device("cpu"), seed=SEED)
-    optimizer = build_optimizer(sharded, case.sparse, DENSE)
-    losses = []
-    for step in range(NUM_STEPS):
-        dense, sparse_ids, labels = slice_of_step(step, rank, num_ranks)
-        optimizer.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(sharded(dense, sparse_ids), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return torch.stack(losses)
+    losses, _ = train_by_plan(model, to_sharding_plan(plan, device="cpu", module=model), case)
+    return losses

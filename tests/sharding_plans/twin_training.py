@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchrec.distributed import DistributedModelParallel
+from torchrec.distributed.types import ShardingPlan
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.schema import Schema, SparseFeature
 from models.build import build_ranker
 from models.config import ModelConfig
+from models.ranker import Ranker
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.apply import initialise_unsharded, local_pieces, shard
@@ -119,18 +122,10 @@ def train_cases(cases: list[Case]) -> list[tuple[Tensor, list[tuple[str, slice, 
     return [_train_sharded(case) for case in cases]
 
 
-def _train_sharded(case: Case) -> tuple[Tensor, list[tuple[str, slice, slice, Tensor]], list[str]]:
+def train_by_plan(model: Ranker, plan: ShardingPlan, case: Case) -> tuple[Tensor, DistributedModelParallel]:
+    """On a rank: the local losses of the ten steps under a plan, and the sharded model after them."""
     rank, num_ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    model = build_ranker(MODEL, SCHEMA, seed=SEED)
-    attach_sparse_optimizer(model, case.sparse)
-    planned = make_plan(
-        model,
-        live_topology(num_ranks, ranks_per_host=launched_ranks_per_host(num_ranks)),
-        local_batch_size=GLOBAL_BATCH // num_ranks,
-        sharders=[EveryTypeSharder()],
-        constraints=build_constraints(case.plan, model, num_ranks=num_ranks),
-    )
-    sharded = shard(model, planned.plan, torch.device("cpu"), seed=SEED)
+    sharded = shard(model, plan, torch.device("cpu"), seed=SEED)
     optimizer = build_optimizer(sharded, case.sparse, DENSE)
     losses = []
     for step in range(NUM_STEPS):
@@ -140,8 +135,23 @@ def _train_sharded(case: Case) -> tuple[Tensor, list[tuple[str, slice, slice, Te
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
+    return torch.stack(losses), sharded
+
+
+def _train_sharded(case: Case) -> tuple[Tensor, list[tuple[str, slice, slice, Tensor]], list[str]]:
+    num_ranks = torch.distributed.get_world_size()
+    model = build_ranker(MODEL, SCHEMA, seed=SEED)
+    attach_sparse_optimizer(model, case.sparse)
+    planned = make_plan(
+        model,
+        live_topology(num_ranks, ranks_per_host=launched_ranks_per_host(num_ranks)),
+        local_batch_size=GLOBAL_BATCH // num_ranks,
+        sharders=[EveryTypeSharder()],
+        constraints=build_constraints(case.plan, model, num_ranks=num_ranks),
+    )
+    losses, sharded = train_by_plan(model, planned.plan, case)
     types = {option.name: option.sharding_type for option in planned.options}
-    return torch.stack(losses), _pieces(sharded.state_dict()), [types[name] for name in ROWS]
+    return losses, _pieces(sharded.state_dict()), [types[name] for name in ROWS]
 
 
 def _pieces(weights: dict[str, Tensor]) -> list[tuple[str, slice, slice, Tensor]]:
