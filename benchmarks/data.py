@@ -1,8 +1,8 @@
 """Rows per second of preparing and of reading, beside pyarrow alone and torchrec's own preprocessing: python -m benchmarks.data
 
 All read the same files, in turn, several rounds. A rate is told per second of the clock and per second of the processor: other
-work on the machine disturbs the second less. torchrec's preprocessing takes part where iopath is installed, which it needs to open
-files, and can be given on PYTHONPATH. The last line is one line of JSON.
+work on the machine disturbs the second less. torchrec's preprocessing takes part where iopath is installed, which it needs to
+open files, and can be given on PYTHONPATH. The last line is one line of JSON.
 """
 
 import argparse

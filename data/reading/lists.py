@@ -41,20 +41,17 @@ def jagged_block(schema: Schema, one_hot: OneHotBlock, bags: Mapping[int, Gather
     lengths = np.ones((num_steps, len(schema.sparse), batch_size), np.int32)
     ids: list[list[np.ndarray]] = []
     weights: list[list[np.ndarray]] = []
-    num_one_hot = 0
-    ones = np.ones(batch_size, np.float32)
+    one_hot_ids = iter(np.moveaxis(one_hot.ids, 1, 0))
     for feature in range(len(schema.sparse)):
         if feature not in bags:
-            ids.append(list(one_hot.ids[:, num_one_hot]))
-            weights.append([ones] * num_steps)
-            num_one_hot += 1
+            ids.append(list(next(one_hot_ids)))
+            weights.append([_ones(schema, batch_size)] * num_steps)
             continue
         found = bags[feature]
         lengths[:, feature] = found.lengths.reshape(num_steps, batch_size)
         ends = np.cumsum(lengths[:, feature].sum(axis=1))[:-1]
         ids.append(np.split(found.ids, ends))
-        # In a KJT all ids have weights or none: those of features without have 1.
-        weights.append(np.split(np.ones(len(found.ids), np.float32) if found.weights is None else found.weights, ends))
+        weights.append(np.split(_ones(schema, len(found.ids)) if found.weights is None else found.weights, ends))
     return JaggedBlock(
         dense=one_hot.dense,
         values=[np.concatenate(step) for step in zip(*ids, strict=True)],
@@ -64,3 +61,8 @@ def jagged_block(schema: Schema, one_hot: OneHotBlock, bags: Mapping[int, Gather
         keys=list(schema.sparse_names),
         weights=[np.concatenate(step) for step in zip(*weights, strict=True)] if schema.is_weighted else None,
     )
+
+
+def _ones(schema: Schema, num_ids: int) -> np.ndarray:
+    """In a KJT all ids have weights or none: those of features without have 1. None are made where no feature has weights."""
+    return np.ones(num_ids if schema.is_weighted else 0, np.float32)

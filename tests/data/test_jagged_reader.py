@@ -10,6 +10,7 @@ import pytest
 from data.batch import Batch
 from data.errors import DataError
 from data.manifest import Manifest, Part, Split, sha256_of_file
+from data.reading.list_pool import ListPool
 from data.reading.reader import EvalReader, TrainReader
 from data.schema import Schema, SparseFeature
 
@@ -136,3 +137,20 @@ def test_id_beyond_its_table_in_a_list_is_named_with_its_row(dataset, tmp_path) 
         list(train_reader(tmp_path))
     row = int(str(caught.value).split("row id ")[1].split()[0])
     assert 8 in stored[row][0]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_lists_of_one_length_are_gathered_like_any(length) -> None:
+    rng, pool = np.random.default_rng(0), ListPool(8, np.int32, is_weighted=True)
+    pool.allocate(3)
+    ids, weights = rng.integers(0, 100, (3, 8, length)).astype(np.int32), rng.random((3, 8, length)).astype(np.float32)
+    for slot in (2, 0, 1):
+        # A slice of a longer column: its offsets do not begin at 0.
+        pool.fill(slot, np.arange(9, dtype=np.int32) * length + 5, ids[slot].reshape(-1), weights[slot].reshape(-1))
+        pool.allocate(5)
+    addresses = rng.permutation(24)
+    found = pool.gather(addresses)
+    assert found.lengths.tolist() == [length] * 24
+    assert found.ids.tolist() == ids.reshape(24, length)[addresses].reshape(-1).tolist()
+    assert found.weights is not None
+    assert found.weights.tolist() == weights.reshape(24, length)[addresses].reshape(-1).tolist()
