@@ -141,6 +141,20 @@ JOBS = (
         positionals=(("action", "1"), ("checkpoint", "1")),
     ),
     Job(
+        name="export",
+        help="write a bundle of model, transforms and id maps: raw rows in, probabilities out",
+        config="pipeline.inference_config:ExportConfig",
+        module="pipeline.jobs.export",
+        positionals=(("model", "1"),),
+    ),
+    Job(
+        name="predict",
+        help="score raw files or a prepared split in bulk with a bundle or a checkpoint",
+        config="pipeline.inference_config:PredictConfig",
+        module="pipeline.jobs.predict",
+        positionals=(("model", "1"), ("source", "1")),
+    ),
+    Job(
         name="plan",
         help="plan for any hardware, from a laptop: write a plan file with its costs, or say why there is none",
         config="pipeline.plan_job_config:PlanJobConfig",

@@ -3,8 +3,9 @@
 Legend: n rows of a block.
 """
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from data.schema import Schema, SparseFeature
 from data.spec.criteo import is_criteo_text
 from data.spec.feature_spec import FeatureSpec, SparseSpec
 
-ID_MAPS = "id_maps"
+ID_MAPS, MOMENTS = "id_maps", "moments.json"
 # The planner divides by the mean number of ids: a feature that is always empty still has one in a thousand rows.
 _FEWEST_IDS = 0.001
 
@@ -96,6 +97,9 @@ class SpecRecipe:
             for spec in self.spec.dense
             if spec.is_standardised and spec.name in tally.dense
         }
+        if moments:
+            kept = {name: asdict(each) for name, each in moments.items()}
+            (directory / MOMENTS).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         lookups = {spec.name: lookup_without_counts(spec) for spec in self.spec.sparse if spec.ids != "vocabulary"}
         counted = {}
         for table, specs in self._vocabularies().items():

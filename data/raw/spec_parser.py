@@ -59,7 +59,7 @@ class SpecParser:
 
 def column_types(spec: FeatureSpec) -> Mapping[str, pa.DataType]:
     """The type that each column of a text file is read as; texts where a column is used as several things."""
-    wanted: list[tuple[str, pa.DataType]] = [(spec.label.column, pa.float64())]
+    wanted: list[tuple[str, pa.DataType]] = [(spec.label.column, pa.float64())] if spec.has_label else []
     if spec.row_id:
         wanted.append((spec.row_id, pa.int64()))
     if spec.timestamp:
@@ -124,6 +124,8 @@ class _BlockParser:
 
     def _labels(self) -> np.ndarray:
         label = self._spec.label
+        if not self._spec.has_label:
+            return np.zeros(len(self._places), np.int8)
         numbers, bad = as_numbers(self._columns[label.column], label.column)
         self._reject(BAD_LABEL, bad)
         self._reject(BAD_LABEL, _nulls(numbers))

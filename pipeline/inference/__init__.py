@@ -1,0 +1,1 @@
+"""From a checkpoint to scores: bundles, exported programs, quantized tables, bulk scoring."""
