@@ -17,7 +17,7 @@ set -euo pipefail
 meeting=(
   --nnodes "${NNODES:-1:2}"
   --nproc-per-node "${RANKS_PER_HOST:-1}"
-  --max-restarts 10
+  --max-restarts 3
   --rdzv-backend c10d
   --rdzv-id "${RUN_ID:-shardline}"
   --rdzv-endpoint "$HEAD:${PORT:-29400}"
