@@ -169,6 +169,18 @@ JOBS = (
         launches=False,
     ),
     Job(
+        name="measure-plans",
+        help="measure plans on live ranks, part by part, and hold their estimates against it",
+        config="pipeline.plan_job_config:MeasurePlansConfig",
+        module="pipeline.jobs.measure_plans",
+    ),
+    Job(
+        name="calibrate",
+        help="fit the planner's cost model to this machine: a hardware profile that plan and compare-plans take",
+        config="pipeline.calibrate_config:CalibrateConfig",
+        module="pipeline.jobs.calibrate",
+    ),
+    Job(
         name="diff-plans",
         help="say what differs between two plan files, with gates for CI",
         config="pipeline.plan_job_config:DiffPlansConfig",

@@ -34,6 +34,8 @@ class PlanJobConfig(TrainConfig):
     """Rows per step over all ranks; by default `training.global_batch_size`."""
     reserved_fraction: float | None = None
     """Share of each rank's memory to keep free; by default `sharding.reserved_fraction` where that is set, else 0.15."""
+    data_statistics: bool = True
+    """Whether to plan with what is known of the data: ids per bag, frequent rows, distinct rows of a step."""
     out: str | None = None
     """Plan file to write; none: only the text on stdout."""
 
@@ -58,6 +60,10 @@ class ComparePlansConfig(TrainConfig):
     """Rows per step over all ranks, one or several; by default `training.global_batch_size`."""
     reserved_fraction: float | None = None
     """Share of each rank's memory to keep free; by default `sharding.reserved_fraction` where that is set, else 0.15."""
+    data_statistics: bool = True
+    """Whether to plan with what is known of the data: ids per bag, frequent rows, distinct rows of a step."""
+    ledger: str | None = None
+    """A ledger of measurements (from measure-plans): plans that it knows are held against them in the report."""
     what_if: bool = True
     """Whether to find the fewest ranks of every known hardware on which the model fits."""
     max_remedies: int = 3

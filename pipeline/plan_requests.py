@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pipeline.assembly import assemble, looked_up
 from pipeline.config import TrainConfig
+from pipeline.data_statistics import access_of_source
 from pipeline.plan_job_config import RESERVED_FRACTION, ComparePlansConfig, PlanJobConfig, names
 from pipeline.sources import open_source
 from sharding_plans.comparing.compare import FitQuestion, PlannedCase
@@ -21,11 +22,17 @@ from sharding_plans.types import SHARDING_TYPES
 Clusters = list[tuple[int, HardwareProfile]]
 
 
-def model_tables(config: TrainConfig, device: str) -> ModelTables:
-    """The tables of the ranker that the settings describe, with its optimizer and the data's ids per row."""
+def model_tables(config: TrainConfig, device: str, *, data_statistics: bool = True) -> ModelTables:
+    """The tables of the ranker that the settings describe, with its optimizer and what is known of the data.
+
+    Without `data_statistics` every bag is taken to hold one id, and every row to be as likely as any other.
+    """
     source = open_source(config.data, seed=config.training.seed)
     task = assemble(config, source, device)
-    return describe_tables(task, {feature.name: feature.pooling_factor for feature in looked_up(task)})
+    if not data_statistics:
+        return describe_tables(task)
+    pooling = {feature.name: feature.pooling_factor for feature in looked_up(task)}
+    return describe_tables(task, pooling, access_of_source(source))
 
 
 def plan_request(config: PlanJobConfig) -> PlanRequest:
@@ -35,7 +42,7 @@ def plan_request(config: PlanJobConfig) -> PlanRequest:
         hardware = replace(hardware, ranks_per_host=config.ranks_per_host)
     hardware = _with_memory(hardware, config.sharding)
     return PlanRequest(
-        model=model_tables(config, hardware.device),
+        model=model_tables(config, hardware.device, data_statistics=config.data_statistics),
         hardware=hardware,
         num_ranks=config.ranks,
         global_batch_size=config.global_batch_size or config.training.global_batch_size,

@@ -52,12 +52,12 @@ def _all_to_all(size: int, device: torch.device) -> Callable[[], Any]:
 
 def _reduce_scatter(size: int, device: torch.device) -> Callable[[], Any]:
     source, target = _pair(size, size // dist.get_world_size(), device)
-    return lambda: dist.reduce_scatter_tensor(target, source)
+    return lambda: dist.reduce_scatter_single(target, source)
 
 
 def _all_gather(size: int, device: torch.device) -> Callable[[], Any]:
     source, target = _pair(size // dist.get_world_size(), size, device)
-    return lambda: dist.all_gather_into_tensor(target, source)
+    return lambda: dist.all_gather_single(target, source)
 
 
 def _all_reduce(size: int, device: torch.device) -> Callable[[], Any]:

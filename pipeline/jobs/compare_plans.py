@@ -12,16 +12,19 @@ from pipeline.reports.plan_comparison import comparison_report
 from pipeline.reports.plan_comparison_words import verdict
 from pipeline.reports.writing import write_report
 from pipeline.settings import fingerprint, to_plain
-from sharding_plans.comparing.compare import compare
+from sharding_plans.comparing.compare import PlannedCase, compare
 from sharding_plans.comparing.comparison import Case, Comparison, Failure
+from sharding_plans.comparing.data_effect import DataEffect, data_effect
+from sharding_plans.comparing.truth import Truth, truths
 from sharding_plans.files.plan_file import save
+from sharding_plans.measuring.ledger import read
 
 
 def run(config: ComparePlansConfig) -> int:
     """Plan every case, write the report and the plans; 0 when at least one plan fits, 1 when none does."""
     clusters = profiles_of(config)
     device = "cuda" if any(hardware.device == "cuda" for _, hardware in clusters) else "cpu"
-    model = model_tables(config, device)
+    model = model_tables(config, device, data_statistics=config.data_statistics)
     cases = planned_cases(config, model, clusters)
     questions = fit_questions(config, model, clusters)
     slow = 0.2 if sys.stderr.isatty() else 10.0
@@ -37,15 +40,37 @@ def run(config: ComparePlansConfig) -> int:
             on_done=bar.update,
             origin=_origin(config),
         )
-    page = write_report(config.out, comparison_report(comparison))
+    page = write_report(
+        config.out, comparison_report(comparison, _truths(config, comparison), _effect(cases, comparison))
+    )
     _save_plans(comparison, Path(config.out) / "plans")
     _tell(comparison, page)
     return 0 if comparison.ranking else 1
 
 
 def _origin(config: ComparePlansConfig) -> tuple[tuple[str, str], ...]:
-    model = f"{config.model.ranker}, tables of {config.model.embedding_dim} columns, {config.optimizer.sparse.algorithm}"
+    model = (
+        f"{config.model.ranker}, tables of {config.model.embedding_dim} columns, {config.optimizer.sparse.algorithm}"
+    )
     return (("Model", model), ("Settings", f"fingerprint {fingerprint(to_plain(config))}"))
+
+
+def _truths(config: ComparePlansConfig, comparison: Comparison) -> list[Truth]:
+    """The plans that the ledger has measurements of; its damaged lines are told."""
+    if config.ledger is None:
+        return []
+    records, problems = read(config.ledger)
+    print(*(f"warning: {problem}" for problem in problems), sep="\n", end="\n" if problems else "")
+    return truths([(case.strategy, case.plan) for case in comparison.ranking if case.plan is not None], records)
+
+
+def _effect(cases: list[PlannedCase], comparison: Comparison) -> DataEffect | None:
+    """What the statistics of the data change of the first plan that a search found."""
+    requests = {request.label: request for case in cases if (request := case.request) is not None}
+    for case in comparison.ranking:
+        if case.label in requests:
+            return data_effect(requests[case.label].change(global_batch_size=case.global_batch_size), case.plan)
+    return None
 
 
 def _save_plans(comparison: Comparison, directory: Path) -> None:

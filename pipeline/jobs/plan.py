@@ -7,6 +7,7 @@ from tqdm import tqdm
 from data.errors import PlanError
 from pipeline.plan_job_config import PlanJobConfig
 from pipeline.plan_requests import plan_request
+from sharding_plans.comparing.data_effect import data_effect
 from sharding_plans.explaining.explain import ExplainedPlanError, explain
 from sharding_plans.files.layout import PlanFile
 from sharding_plans.files.plan_file import load, save
@@ -20,8 +21,12 @@ from sharding_plans.strategies.strategy_constraints import proposal_limit
 
 def run(config: PlanJobConfig) -> int:
     """Plan, or score the given plan; print it and write it. 0 when the plan fits its hardware, 1 when a scored one does not."""
-    plan = _scored(config) if config.plan is not None else _planned(plan_request(config))
+    request = plan_request(config) if config.plan is None else None
+    plan = _scored(config) if request is None else _planned(request)
     print(plan_text(plan))
+    effect = data_effect(request, plan) if request is not None else None
+    if effect is not None:
+        print(effect.in_words)
     if config.out is not None:
         print(f"\nplan  {save(plan, config.out)}")
     return 0 if plan.fits else 1

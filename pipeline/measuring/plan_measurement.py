@@ -27,6 +27,7 @@ from sharding_plans.files.layout import PlanFile
 from sharding_plans.files.plan_conversion import installed_versions, to_sharding_plan
 from sharding_plans.machines.identity import machine_facts
 from sharding_plans.measuring.measurement import EMBEDDING_PARTS, PARTS, Measurement, RankMeasurement, percentile
+from sharding_plans.planning.quiet import quiet_torchrec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +65,11 @@ def measure_plan(
     """
     _forget_peak()
     sharding_plan = to_sharding_plan(plan, device=ranks.device.type, module=task)
-    model = shard(task, sharding_plan, ranks.device, seed=config.training.seed)
-    optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense)
-    times = _timed(model, optimizer, batches, ranks.device, steps)
-    traffic = _traffic(model, optimizer, batches[0], ranks)
+    with quiet_torchrec():  # on gloo it warns of collectives' old names at every first call
+        model = shard(task, sharding_plan, ranks.device, seed=config.training.seed)
+        optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense)
+        times = _timed(model, optimizer, batches, ranks.device, steps)
+        traffic = _traffic(model, optimizer, batches[0], ranks)
     held = held_bytes(model)
     state = held.state + allocated_bytes(optimizer.data_parallel_states)
     mine = (times, traffic, held.weights, state, int(peak_rss_gib() * 2**30))

@@ -1,6 +1,7 @@
 """The report of a comparison of plans, from its one result object."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.reports.document import Block, Card, Listing, Note, Prose, Report, Section
@@ -14,20 +15,26 @@ from pipeline.reports.plan_comparison_tables import (
     time_table,
 )
 from pipeline.reports.plan_comparison_words import failures_in_words, millions, verdict
+from pipeline.reports.plan_truth import data_table, truth_section
 from pipeline.reports.provenance import environment_facts
 from sharding_plans.comparing.comparison import Case, Comparison
+from sharding_plans.comparing.data_effect import DataEffect
+from sharding_plans.comparing.truth import Truth
 from sharding_plans.files.layout import PlanFile, TablePlan
 
 GIB = 2**30
 
 
-def comparison_report(comparison: Comparison) -> Report:
-    """The whole report: verdict, leaderboard, what does not fit, the winner in detail, what-if table, provenance."""
+def comparison_report(comparison: Comparison, truths: Sequence[Truth] = (), effect: DataEffect | None = None) -> Report:
+    """The whole report: verdict, leaderboard, what does not fit, the winner in detail, what-if table, provenance.
+
+    Of measured plans, estimates stand beside measurements; of known data, what the plan owes to them.
+    """
     return Report(
         title="Sharding plans compared",
         subtitle=_subtitle(comparison),
         cards=_cards(comparison),
-        sections=_sections(comparison),
+        sections=_sections(comparison, truths, effect),
         provenance=_provenance(comparison),
         results=results(comparison),
     )
@@ -83,13 +90,17 @@ def _cards(comparison: Comparison) -> list[Card]:
     ]
 
 
-def _sections(comparison: Comparison) -> list[Section]:
+def _sections(comparison: Comparison, truths: Sequence[Truth], effect: DataEffect | None) -> list[Section]:
     sections = [Section(title="Verdict", blocks=[Prose(verdict(comparison))])]
     if comparison.ranking:
         figures: list[Block] = [step_figure(comparison), trade_off_figure(comparison)]
         sections.append(
             Section(title="Leaderboard", blocks=[time_table(comparison), *figures, memory_table(comparison)])
         )
+    if truths:
+        sections.append(truth_section(truths))
+    if effect is not None:
+        sections.append(Section(title="What the data change", blocks=[Prose(effect.in_words), data_table(effect)]))
     if comparison.failures:
         sections.append(Section(title="What does not fit", blocks=_failure_blocks(comparison)))
     sections += _winner_sections(comparison)

@@ -47,6 +47,11 @@ def how_sure(comparison: Comparison) -> str:
             if _is_tie(winner, second)
             else "large enough to act on, then measure."
         )
+    if winner is not None and winner.plan is not None and winner.plan.calibrated_ms is not None:
+        return (
+            "**How sure?** These are estimates of a cost model that was fitted to this machine, input dist included. It still"
+            f" adds up the parts of a step as if nothing overlapped.{gap}"
+        )
     return (
         "**How sure?** These are estimates of TorchRec's cost model from data-sheet figures. It adds up the parts of a step as if"
         " nothing overlapped, takes every id as equally likely and knows no latency, so it is better at ranking plans of one"

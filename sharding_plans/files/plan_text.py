@@ -29,8 +29,17 @@ def plan_text(plan: PlanFile) -> str:
             "",
             f"slowest rank {summary.step_ms:.3f} ms, {summary.samples_per_s:,.0f} samples/s from the embedding part; "
             f"fullest rank {summary.memory_share:.0%} of the {summary.capacity_gib:,.2f} GiB free for tables: {capacity}",
-            "Memory and time are estimates of TorchRec's cost model.",
+            _origin(plan),
         ]
+    )
+
+
+def _origin(plan: PlanFile) -> str:
+    if plan.calibrated_ms is None:
+        return "Memory and time are estimates of TorchRec's cost model."
+    return (
+        "Memory is TorchRec's estimate; time that of the cost model fitted to this hardware, for all ranks together, input dist "
+        "included (the ranks' and tables' own columns leave out what a plan pays once)."
     )
 
 

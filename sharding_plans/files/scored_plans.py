@@ -7,7 +7,6 @@ from typing import Any
 from torch import nn
 from torchrec.distributed.planner.types import ParameterConstraints, PlannerError, Shard, ShardingOption
 from torchrec.distributed.planner.utils import build_sharder_data_map, sharder_name
-from torchrec.distributed.types import CacheParams
 
 from data.errors import PlanError
 from sharding_plans.files.layout import PlanFile, Search, TablePlan
@@ -20,6 +19,7 @@ from sharding_plans.planning.planner import Planned, SortedEnumerator
 from sharding_plans.planning.quiet import quiet_torchrec
 from sharding_plans.planning.request import PlanRequest
 from sharding_plans.planning.sharders import EveryTypeSharder
+from sharding_plans.tables.cache_statistics import cache_params
 
 
 def make_plan_file(request: PlanRequest, *, on_proposal: Callable[[], Any] | None = None) -> PlanFile:
@@ -87,7 +87,8 @@ def _check_hosts(plan: PlanFile, request: PlanRequest) -> None:
 def _estimated(plan: PlanFile, prepared: Prepared) -> list[ShardingOption]:
     """One option per table, laid out as the plan says, with TorchRec's estimates for each shard."""
     sharder: Any = EveryTypeSharder()
-    constraints = {table.name: _pinned(table) for table in plan.tables}
+    batch_size = prepared.request.global_batch_size
+    constraints = {table.name: _pinned(table, batch_size) for table in plan.tables}
     topology, batch = prepared.topology, prepared.request.local_batch_size
     try:
         with quiet_torchrec():
@@ -110,12 +111,11 @@ def _bare(size: tuple[int, int], offset: tuple[int, int], rank: int) -> Shard:
     return Shard(size=list(size), offset=list(offset), rank=rank)
 
 
-def _pinned(table: TablePlan) -> ParameterConstraints:
-    cache = CacheParams(load_factor=table.cache_load_factor) if table.cache_load_factor is not None else None
+def _pinned(table: TablePlan, global_batch_size: int) -> ParameterConstraints:
     return ParameterConstraints(
         sharding_types=[table.sharding_type],
         compute_kernels=[table.compute_kernel],
         pooling_factors=list(table.spec.pooling_factors),
         is_weighted=table.spec.is_weighted,
-        cache_params=cache,
+        cache_params=cache_params(table.spec, table.cache_load_factor, global_batch_size),
     )

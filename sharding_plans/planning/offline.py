@@ -108,7 +108,7 @@ def plan_offline(
     excluded = changed_by(module)
     search = {
         "sharders": [EveryTypeSharder(excluded=excluded)],
-        "constraints": table_constraints(request.strategy, request.model, excluded),
+        "constraints": table_constraints(request.strategy, request.model, excluded, request.global_batch_size),
         "proposers": build_proposers(
             request.strategy,
             num_tables=len(request.model.tables),

@@ -14,7 +14,6 @@ from torchrec.distributed.planner.proposers import (
     UniformProposer,
 )
 from torchrec.distributed.planner.types import ParameterConstraints, Partitioner, Proposer
-from torchrec.distributed.types import CacheParams
 
 from data.errors import PlanError
 from sharding_plans.infeasible import InfeasiblePlan
@@ -22,6 +21,7 @@ from sharding_plans.names import unknown_name
 from sharding_plans.strategies.partitioners import Group, PinnedPartitioner
 from sharding_plans.strategies.proposers import LimitedProposer, Stop
 from sharding_plans.strategies.strategies import Strategy, TableRule
+from sharding_plans.tables.cache_statistics import cache_params
 from sharding_plans.tables.table_specs import ModelTables, TableSpec
 from sharding_plans.types import SHARDING_TYPES
 
@@ -41,7 +41,7 @@ _SEARCHED = tuple(kind for kind in SHARDING_TYPES if kind != "grid_shard")
 
 
 def table_constraints(
-    strategy: Strategy, model: ModelTables, excluded: Mapping[str, str]
+    strategy: Strategy, model: ModelTables, excluded: Mapping[str, str], global_batch_size: int | None = None
 ) -> dict[str, ParameterConstraints]:
     """Constraints for every table, by name.
 
@@ -49,7 +49,9 @@ def table_constraints(
     PlanError for a pattern that no table matches, InfeasiblePlan for a table to which only excluded types are open.
     """
     check_patterns(strategy, model)
-    return {table.name: _constraint(table, rule_of(strategy, table), excluded) for table in model.tables}
+    return {
+        table.name: _constraint(table, rule_of(strategy, table), excluded, global_batch_size) for table in model.tables
+    }
 
 
 def rule_of(strategy: Strategy, table: TableSpec) -> TableRule:
@@ -139,7 +141,9 @@ def _column_width(width: int | None, dim: int) -> int | None:
     return max(4, dim // 2 // 4 * 4)
 
 
-def _constraint(table: TableSpec, rule: TableRule, excluded: Mapping[str, str]) -> ParameterConstraints:
+def _constraint(
+    table: TableSpec, rule: TableRule, excluded: Mapping[str, str], global_batch_size: int | None
+) -> ParameterConstraints:
     asked = rule.sharding_types
     types = None if asked is None else [kind for kind in asked if kind not in excluded]
     if asked and not types:
@@ -147,14 +151,13 @@ def _constraint(table: TableSpec, rule: TableRule, excluded: Mapping[str, str]) 
     kernels = list(rule.compute_kernels) if rule.compute_kernels else None
     if kernels and (types is None or "data_parallel" in types) and "dense" not in kernels:
         kernels.append("dense")  # the only kernel of data-parallel tables, which no other type takes
-    cache = CacheParams(load_factor=rule.cache_load_factor) if rule.cache_load_factor else None
     return ParameterConstraints(
         sharding_types=types,
         compute_kernels=kernels,
         min_partition=rule.min_partition,
         pooling_factors=list(table.pooling_factors),
         is_weighted=table.is_weighted,
-        cache_params=cache,
+        cache_params=cache_params(table, rule.cache_load_factor, global_batch_size),
     )
 
 

@@ -1,0 +1,55 @@
+"""The four models that plans are judged on, and a dozen and more plans of each: every sharding type, and mixtures."""
+
+import random
+
+from pipeline.calibrating.probe_task import Workload
+from sharding_plans.strategies.strategies import Strategy, TableRule
+from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
+
+MODELS = (
+    Workload(name="few large", tables=((120_000, 64, 3),) * 4, global_batch_size=2048),
+    Workload(name="many small", tables=tuple((200 + 700 * i, 16, 1) for i in range(30)), global_batch_size=2048),
+    Workload(
+        name="mixed dims",
+        tables=tuple((1000 * 2**i, (8, 16, 32, 64, 128)[i % 5], 1 + i % 3) for i in range(8)),
+        global_batch_size=1024,
+    ),
+    Workload(name="multi-hot, skewed", tables=((40_000, 32, 20),) * 6, skew=1.1, global_batch_size=1024),
+)
+
+
+def plans_of(workload: Workload, num_ranks: int, names: tuple[str, ...]) -> list[Strategy]:
+    """Thirteen layouts: each type alone, all on one rank, halves of two types, and two of types drawn by lot."""
+    types = {kind: [kind] * len(names) for kind in SHARDING_TYPES}
+    mixed = {
+        "table_wise + row_wise": [("table_wise", "row_wise")[i % 2] for i in range(len(names))],
+        "column_wise + row_wise": [("row_wise", "column_wise")[i % 2] for i in range(len(names))],
+        "smallest copied": _smallest_copied(workload),
+        "mixture 1": _drawn(len(names), 1),
+        "mixture 2": _drawn(len(names), 2),
+    }
+    strategies = [_strategy(name, kinds, workload, names, num_ranks) for name, kinds in (types | mixed).items()]
+    on_first = {table: TableRule(rank=0) for table in names}
+    return [*strategies, Strategy(name="all on rank 0", tables=on_first)]
+
+
+def _strategy(name: str, kinds: list[str], workload: Workload, names: tuple[str, ...], num_ranks: int) -> Strategy:
+    rules = {}
+    for i, (table, kind) in enumerate(zip(names, kinds, strict=True)):
+        width = max(4, workload.tables[i][1] // num_ranks // 4 * 4) if kind in SPLITS_COLUMNS else None
+        if kind == "table_wise":
+            rules[table] = TableRule(rank=i % num_ranks)
+        else:
+            rules[table] = TableRule(sharding_types=(kind,), min_partition=width)
+    return Strategy(name=name, tables=rules)
+
+
+def _smallest_copied(workload: Workload) -> list[str]:
+    values = [rows * columns for rows, columns, _ in workload.tables]
+    limit = sorted(values)[len(values) // 3]
+    return ["data_parallel" if size <= limit and size < 10**6 else "table_wise" for size in values]
+
+
+def _drawn(count: int, seed: int) -> list[str]:
+    draw = random.Random(seed)
+    return [draw.choice([kind for kind in SHARDING_TYPES if kind != "data_parallel"]) for _ in range(count)]
