@@ -10,6 +10,7 @@ LEARNED = 0.97  # a training loss below this share of the entropy has learned mo
 NEAR_CHANCE = 0.02
 STEADY = 0.1  # a loss that moves by more than this share of the entropy by itself is compared with nothing
 KNOWN_WELL = 0.035  # half an interval; an AUC that is known worse proves nothing about labels
+KNOWN_ENOUGH = 0.045  # the same where the scores' own claims are refuted too
 SURE = 3.3  # standard errors: one shuffle in a thousand lies farther from chance
 
 
@@ -56,9 +57,7 @@ def inverted_labels(run: Evidence) -> Finding | None:
 def labels_of_another_file(run: Evidence) -> Finding | None:
     """Labels that have nothing to do with the features beside them: those of other rows, or shuffled."""
     auc, high = _auc(run)
-    if not high - auc < KNOWN_WELL:
-        return None
-    slope = _refuted_claim(run, auc, (high - auc) / 1.96)
+    slope = _refuted_claim(run, auc, (high - auc) / 1.96) if high - auc < KNOWN_ENOUGH else None
     if slope is not None:
         return _unrelated(
             f"the AUC is {auc:.4f}, and the rows' clicks follow {slope:+.2f} of the differences between their scores, where a "
@@ -69,7 +68,7 @@ def labels_of_another_file(run: Evidence) -> Finding | None:
     is_chance = abs(auc - 0.5) < NEAR_CHANCE or (auc < 0.55 and 2 * auc - high < 0.5 < high)
     share = run.last_loss / run.train_entropy
     noise = run.loss_noise / run.train_entropy
-    if not (is_chance and noise < STEADY):
+    if not (high - auc < KNOWN_WELL and is_chance and noise < STEADY):
         return None
     if share < LEARNED and share + noise < 1:
         return _unrelated(
