@@ -125,10 +125,10 @@ def empty_one_hot_block(
     """A block whose arrays are yet to be filled; with ids of `num_features` features, all of the schema's unless given."""
     num_features = len(schema.sparse) if num_features is None else num_features
     return OneHotBlock(
-        dense=paged_array((num_steps, batch_size, len(schema.dense)), np.float32),
-        ids=paged_array((num_steps, num_features, batch_size), ids_dtype(schema)),
-        labels=paged_array((num_steps, batch_size), np.float32),
-        row_ids=paged_array((num_steps, batch_size), np.int64),
+        dense=paged_array((num_steps, batch_size, len(schema.dense)), np.float32, is_filled=True),
+        ids=paged_array((num_steps, num_features, batch_size), ids_dtype(schema), is_filled=True),
+        labels=paged_array((num_steps, batch_size), np.float32, is_filled=True),
+        row_ids=paged_array((num_steps, batch_size), np.int64, is_filled=True),
         layout=layout,
     )
 
