@@ -54,9 +54,9 @@ class DataEffect:
         gain = self.without_ms / self.with_ms - 1 if self.with_ms else 0.0
         how = "as fast" if abs(gain) < 0.005 else f"{abs(gain):.0%} {'slower' if gain > 0 else 'faster'}"
         return (
-            f"Because of the statistics of the data, {len(self.changed)} of {len(self.tables)} tables are laid out "
-            f"differently ({names}). Planned as if every bag held one id and every row were as likely, and estimated with the statistics, the "
-            f"plan would be {how} ({self.without_ms:.2f} ms against {self.with_ms:.2f} ms)."
+            f"Because of the statistics of the data, {len(self.changed)} of {len(self.tables)} tables are laid out differently"
+            f" ({names}). Planned as if every bag held one id and every row were as likely, and estimated with the statistics,"
+            f" the plan would be {how} ({self.without_ms:.2f} ms against {self.with_ms:.2f} ms)."
         )
 
 

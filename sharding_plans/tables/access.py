@@ -1,7 +1,7 @@
 """How the lookups of a table are spread over its rows. Light: no torch here.
 
-Known are shares of the lookups that fall on the k most frequent rows, for a few k. Between two of them the share grows with
-log k, as it does where the r-th most frequent row is looked up in proportion to 1 / r.
+Known are shares of the lookups that fall on the k most frequent rows, for a few k. Between two of them the share grows with a
+power of k: with k itself where rows are looked up evenly, slower the more skewed they are.
 """
 
 import math
@@ -61,17 +61,20 @@ def access_of(num_rows: int, top_shares: TopShares = (), is_ordered: bool = Fals
     points = [(0, 0.0), *((count, share) for count, share in top_shares if count < num_rows), (num_rows, 1.0)]
     groups: list[tuple[float, float]] = []
     for (start, below), (stop, above) in pairwise(points):
-        groups += _split(start, stop, max(above - below, 0.0))
+        groups += _split(start, stop, below, max(above, below))
     return TableAccess(tuple(groups), is_ordered)
 
 
-def _split(start: int, stop: int, share: float) -> list[tuple[float, float]]:
-    """The rows behind `start` up to `stop` in groups of growing size, a share of the lookups each that grows with log k."""
-    if start == 0 or stop <= 2 * start:
-        return [(stop - start, share)]
+def _split(start: int, stop: int, below: float, above: float) -> list[tuple[float, float]]:
+    """The rows behind `start` up to `stop` in groups of growing size, the share up to each on the power law between the ends."""
+    if start == 0 or below <= 0 or stop <= 2 * start:
+        return [(stop - start, above - below)]
     num_groups = max(1, round(math.log10(stop / start) * _STEPS_PER_TENFOLD))
     edges = [start * (stop / start) ** (i / num_groups) for i in range(num_groups + 1)]
-    return [(high - low, share / num_groups) for low, high in pairwise(edges)]
+    shares = [below * (above / below) ** (i / num_groups) for i in range(num_groups + 1)]
+    return [
+        (high - low, more - less) for (low, high), (less, more) in zip(pairwise(edges), pairwise(shares), strict=True)
+    ]
 
 
 def top_shares_of(counts: Sequence[int], shares: Sequence[float]) -> TopShares:

@@ -12,8 +12,9 @@ from sharding_plans.files.plan_file import from_text, to_text
 from sharding_plans.files.scored_plans import make_plan_file, score
 from sharding_plans.machines.hardware import HardwareProfile, shipped_profile
 from sharding_plans.planning.request import PlanRequest
-from sharding_plans.strategies.strategies import Strategy
+from sharding_plans.strategies.strategies import Strategy, TableRule
 from sharding_plans.tables.access import access_of
+from sharding_plans.tables.cache_statistics import AccessStatistics
 from sharding_plans.tables.table_specs import ModelTables, TableSpec
 from sharding_plans.types import SHARDING_TYPES
 
@@ -125,3 +126,25 @@ def test_other_numbers_of_ranks_are_estimated_by_torchrec_as_before():
         calibration_of(calibrated({}).calibration).costs_for(4)  # pyright: ignore[reportOptionalMemberAccess]
     with pytest.raises(PlanError, match="damaged"):
         calibration_of({"cores": 2})
+
+
+def test_a_cache_of_frequent_rows_misses_less_the_more_skewed_the_lookups_are():
+    even = AccessStatistics(table(rows=10_000, top_shares=((1, 0.0001),)), global_batch_size=1000)
+    skewed = AccessStatistics(table(rows=10_000, top_shares=((10, 0.6), (100, 0.9))), global_batch_size=1000)
+    assert skewed.expected_lookups < even.expected_lookups < 3000
+    assert skewed.expected_miss_rate(0.1) < 0.5 * even.expected_miss_rate(0.1)
+    assert (skewed.expected_miss_rate(0), skewed.expected_miss_rate(1)) == (1.0, 0.0)
+    assert 0 < skewed.cacheability < even.cacheability < 1
+
+
+def test_statistics_of_the_data_reach_the_estimate_of_a_cached_table():
+    rule = TableRule(compute_kernels=("fused_uvm_caching",), sharding_types=("table_wise",), cache_load_factor=0.1)
+    prefetch = []
+    for shares in (((1, 0.001),), ((10, 0.9), (1000, 0.99))):
+        model = ModelTables(tables=(table("a", 100_000, 64, 8.0, top_shares=shares),))
+        strategy = Strategy(name="cached", tables={"a": rule})
+        asked = request(shipped_profile("a100_sxm_40gb")).change(model=model, strategy=strategy)
+        plan = make_plan_file(asked)
+        assert score(plan).rank_costs == plan.rank_costs
+        prefetch.append(plan.rank_costs[plan.slowest_rank].prefetch_ms)
+    assert prefetch[1] < 0.7 * prefetch[0]
