@@ -99,11 +99,13 @@ class RowPool:
         np.take(self._dense, addresses, axis=0, out=block.dense, mode="clip")
         np.take(self._labels, addresses, out=block.labels, mode="clip")
         np.take(self._row_ids, addresses, out=block.row_ids, mode="clip")
-        # Ids lie row by row, as rows are gathered several times faster than single ids; turned round while still in the cache.
-        taken = np.empty((batch_size, len(self._one_hot)), block.ids.dtype)
-        for step in range(num_steps):
-            np.take(self._ids, addresses[step], axis=0, out=taken, mode="clip")
-            block.ids[step] = taken.T
+        # In a slot the ids lie feature by feature. Skip the other features of the slots before, then one feature at a time.
+        group_rows, num_features = self._stored.group_rows, len(self._one_hot)
+        places, ids = addresses + addresses // group_rows * ((num_features - 1) * group_rows), self._ids.reshape(-1)
+        taken = np.empty(places.shape, block.ids.dtype)
+        for feature in range(num_features):
+            np.take(ids[feature * group_rows :], places, out=taken, mode="clip")
+            block.ids[:, feature] = taken
         if not self._lists:
             return block
         bags = {feature: pool.gather(addresses.reshape(-1)) for feature, pool in self._lists.items()}
@@ -116,14 +118,14 @@ class RowPool:
     def _allocate(self, num_slots: int) -> None:
         """Make room for this many row groups; the rows at hand keep their addresses."""
         num_rows, num_held = num_slots * self._stored.group_rows, self._num_slots * self._stored.group_rows
-        ids = paged_array((num_rows, len(self._one_hot)), ids_dtype(self._schema))
+        ids = paged_array((num_slots, len(self._one_hot), self._stored.group_rows), ids_dtype(self._schema))
         dense = paged_array((num_rows, len(self._schema.dense)), np.float32)
         labels, row_ids = paged_array((num_rows,), np.float32), paged_array((num_rows,), np.int64)
         if num_held:
-            ids[:num_held], dense[:num_held] = self._ids, self._dense
+            ids[: self._num_slots], dense[:num_held] = self._ids, self._dense
             labels[:num_held], row_ids[:num_held] = self._labels, self._row_ids
         else:
-            ids[PADDING_ADDRESS], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
+            ids[0, :, 0], dense[PADDING_ADDRESS], labels[PADDING_ADDRESS] = 0, 0.0, 0.0
             row_ids[PADDING_ADDRESS] = PADDING_ROW_ID
         for pool in self._lists.values():
             pool.allocate(num_slots)
@@ -138,24 +140,24 @@ class RowPool:
             table = self._file(part).read_row_group(group, columns=self._stored.columns, use_threads=False)
             rows = slice(first, first + table.num_rows)
             self._row_ids[rows], self._labels[rows] = _column(table, ROW_ID), _column(table, LABEL)
-            self._dense[rows] = _matrix(table, self._schema.dense)
-            ids = _matrix(table, self._one_hot_names)
+            self._dense[rows] = _matrix(table, self._schema.dense, row_major=True)
+            ids = _matrix(table, self._one_hot_names, row_major=False).T
             lists = {feature: stored_lists(table, self._schema.sparse[feature]) for feature in self._lists}
         except (pa.ArrowException, OSError) as error:
             path = self._stored.paths[part]
             raise DataError(f"Row group {group} of {path} cannot be read: {error}. {PREPARE_AGAIN}") from error
         if self._one_hot:
             self._check_ids(ids, part, group, rows)
-        self._ids[rows] = ids
+        self._ids[slot, :, : table.num_rows] = ids
         for feature, found in lists.items():
             self._check_list(feature, found, part, group, rows)
             self._lists[feature].fill(slot, found.offsets, found.ids, found.weights)
 
     def _check_ids(self, ids: np.ndarray, part: int, group: int, rows: slice) -> None:
-        if ids.min() >= 0 and np.all(ids.max(axis=0) < self._table_sizes):
+        if ids.min() >= 0 and np.all(ids.max(axis=1) < self._table_sizes):
             return
-        row, place = np.argwhere((ids < 0) | (ids >= self._table_sizes))[0].tolist()
-        raise self._beyond(self._one_hot[place], int(ids[row, place]), row, part, group, rows)
+        place, row = np.argwhere((ids < 0) | (ids >= self._table_sizes[:, None]))[0].tolist()
+        raise self._beyond(self._one_hot[place], int(ids[place, row]), row, part, group, rows)
 
     def _check_list(self, feature: int, found: StoredLists, part: int, group: int, rows: slice) -> None:
         size = self._schema.sparse[feature].num_embeddings
@@ -187,9 +189,9 @@ def _column(table: pa.Table, name: str) -> np.ndarray:
     return table.column(name).chunk(0).to_numpy(zero_copy_only=True)
 
 
-def _matrix(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+def _matrix(table: pa.Table, names: Sequence[str], *, row_major: bool) -> np.ndarray:
     """Columns of one type as an array [rows, columns]; Arrow lays them out many times faster than numpy would."""
     if not names:
         return np.empty((table.num_rows, 0))
     (batch,) = table.select(names).to_batches()
-    return batch.to_tensor(row_major=True).to_numpy()
+    return batch.to_tensor(row_major=row_major).to_numpy()
