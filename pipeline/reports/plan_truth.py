@@ -33,6 +33,7 @@ def truth_figure(truths: Sequence[Truth]) -> Figure:
         for (kind, estimates), colour in zip(drawn.items(), (PALETTE[1], PALETTE[0]), strict=False):
             _points(axes, truths, measured, estimates, KINDS[kind], colour)
         _diagonal(axes, [value for values in (measured, *drawn.values()) for value in values if value > 0])
+    axes.set_xlim(min(measured) * 0.7, max(measured) * 1.4)
     axes.set_xlabel("measured (ms)")
     axes.set_ylabel("estimated (ms)")
     legend_above(axes, columns=3)

@@ -1,6 +1,7 @@
 """Measuring plans on live ranks: cut steps compute what whole ones do; records say what was sent, held and spent."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,3 +137,29 @@ def test_bytes_sent_are_those_of_the_layout_and_bytes_held_those_of_the_estimate
     held = sum(rank.table_bytes + rank.state_bytes for rank in measurement.ranks)
     copies = sum(2 * table.spec.weight_bytes for table in plan.tables if table.sharding_type == "data_parallel")
     assert held == pytest.approx(sum(2 * table.spec.weight_bytes for table in plan.tables) + copies, rel=0.02)
+
+
+def measured_on_gpu() -> Measurement:
+    ranks, source = (
+        Ranks(rank=0, num_ranks=1, local_num_ranks=1, device=torch.device("cuda", 0)),
+        open_source(CONFIG.data, 0),
+    )
+    torch.cuda.set_device(ranks.device)
+    batches = [batch.to(ranks.device) for batch in list(source.train_batches(CONFIG.training, ranks))[:2]]
+    task = assemble(CONFIG, source, "cuda")
+    plan = replace(_plan(1), hardware=shipped_profile("t4_16gb"))
+    return measure_plan(plan, task, batches, CONFIG, ranks, Steps(warm=1, measured=3), name="gpu", data={})
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_parts_are_timed_by_events_in_the_stream():
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    store = torch.distributed.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl", store=store, rank=0, world_size=1)
+    try:
+        found = measured_on_gpu()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(found.slowest_ms[part] > 0 for part in ("lookup", "table_backward", "dense_forward"))
+    assert found.ranks[0].table_bytes > 0
