@@ -155,6 +155,20 @@ JOBS = (
         positionals=(("model", "1"), ("source", "1")),
     ),
     Job(
+        name="quantize",
+        help="write a bundle in fewer bits: tables in fp16, int8 or int4, dense layers in bf16 or int8",
+        config="pipeline.inference_config:QuantizeConfig",
+        module="pipeline.jobs.quantize",
+        positionals=(("model", "1"),),
+    ),
+    Job(
+        name="compare-quantized",
+        help="say what fewer bits cost: size, AUC on the same rows with intervals, latency",
+        config="pipeline.inference_config:CompareQuantizedConfig",
+        module="pipeline.jobs.compare_quantized",
+        positionals=(("models", "+"),),
+    ),
+    Job(
         name="plan",
         help="plan for any hardware, from a laptop: write a plan file with its costs, or say why there is none",
         config="pipeline.plan_job_config:PlanJobConfig",

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization.qconfig import per_channel_dynamic_qconfig
+from torch.ao.quantization.quantize import quantize_dynamic
 
 from models.served import ServedRanker
 
@@ -18,9 +20,12 @@ def as_dense_type(model: ServedRanker, kind: str) -> None:
         model.arch = _InBfloat16(model.arch)
     elif kind == "int8":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter(
+                "ignore"
+            )  # this way of quantizing is deprecated; its successor is not in torch itself
+            spec = {nn.Linear: per_channel_dynamic_qconfig}
             for part in (model.arch, model.compose):
-                torch.ao.quantization.quantize_dynamic(part, {nn.Linear}, dtype=torch.qint8, inplace=True)
+                quantize_dynamic(part, spec, dtype=torch.qint8, inplace=True)
 
 
 def stored_dense(weights: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
