@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from data.errors import ConfigError
-from pipeline.cli import JOBS, build_parser, config_class_of, job_parser, main
+from pipeline.cli import build_parser, config_class_of, job_parser, main
 from pipeline.config import CrossValidateConfig, TrainConfig
+from pipeline.job_list import JOBS
 from pipeline.settings import from_plain, to_plain
 
 REPOSITORY = Path(__file__).parents[2]
