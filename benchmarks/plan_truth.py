@@ -25,6 +25,7 @@ from pipeline.measuring.plan_measurement import Steps
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.ranks import Ranks
 from sharding_plans.comparing.truth import torchrec_parts
+from sharding_plans.files.plan_file import load, save
 from sharding_plans.files.scored_plans import score
 from sharding_plans.machines.hardware import HardwareProfile, profile_to_dict, read_profile
 from sharding_plans.machines.this_machine import measure_this_machine
@@ -77,28 +78,35 @@ def calibrate(ranks: Ranks, num_random: int, steps: int) -> None:
 
 
 def measure(ranks: Ranks, workloads: list[Workload], steps: int) -> None:
-    """Measure every plan of the models once, with what TorchRec and the calibration estimate for it."""
+    """Measure every plan of the models once, beside what TorchRec estimates for it; the plans are kept for `show`."""
     bench = bench_of(ranks, steps)
-    calibrated = read_profile(PROFILE)
     for workload in workloads:
         names = tuple(f"C{i}" for i in range(1, len(workload.tables) + 1))
         for strategy in plans_of(workload, ranks.num_ranks, names):
             plan = plan_workload(bench, workload, strategy)
             found = measure_workload(bench, workload, plan, f"{workload.name}: {strategy.name}")
             if ranks.is_zero:
-                both = {"torchrec": torchrec_parts(plan), "calibrated": score(plan, hardware=calibrated).calibrated_ms}
-                append(LEDGER, replace(found, estimates=both))  # pyright: ignore[reportArgumentType]
+                save(plan, OUT / "plans" / f"{plan.fingerprint}.json")
+                append(LEDGER, replace(found, estimates={"torchrec": torchrec_parts(plan)}))
 
 
 def show() -> None:
     """The table, and the same as JSON."""
     records, problems = read(LEDGER)
     print(*problems, sep="\n")
+    records = [_with_calibrated(each) for each in records]
     results: dict[str, Any] = {}
     for num_ranks in sorted({each.num_ranks for each in records}):
         plans = _by_plan([each for each in records if each.num_ranks == num_ranks])
         results[str(num_ranks)] = _judged(num_ranks, plans)
     (OUT / "plan_truth.json").write_text(json.dumps(results, indent=1))
+
+
+def _with_calibrated(record: Measurement) -> Measurement:
+    """The record with what the profile estimates for its plan."""
+    plan = score(load(OUT / "plans" / f"{record.plan_fingerprint}.json"), hardware=read_profile(PROFILE))
+    assert plan.calibrated_ms is not None, f"{PROFILE} is not calibrated for {record.num_ranks} ranks"
+    return replace(record, estimates={**record.estimates, "calibrated": plan.calibrated_ms})
 
 
 def _by_plan(records: list[Measurement]) -> dict[str, list[Measurement]]:

@@ -9,7 +9,7 @@ from sharding_plans.strategies.strategies import Strategy, TableRule
 
 KINDS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise", "grid_shard", "data_parallel")
 _COLUMN_KINDS = ("column_wise", "table_column_wise", "grid_shard")
-_MOST_COPIED_VALUES = 2_000_000
+_MOST_COPIED_VALUES = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _kernel_probes(num_ranks: int) -> Iterator[Probe]:
 
 def _random_probe(number: int, num_ranks: int, draw: random.Random, kinds: tuple[str, ...]) -> Probe:
     """Few or many tables, small or large; one sharding type for all of them, or two or three, or one for each."""
-    num_tables = draw.choice([2, 3, 5, 8, 14, 24])
+    num_tables = draw.choice([2, 3, 4, 5, 6, 8, 14, 24])
     tables = tuple(_random_table(draw, num_tables) for _ in range(num_tables))
     allowed = draw.sample(kinds, draw.choice([1, 1, 2, 3, len(kinds)]))
     if number < len(kinds):
@@ -78,7 +78,7 @@ def _random_table(draw: random.Random, num_tables: int) -> tuple[int, int, int]:
     most = 6.0 if num_tables <= 8 else 5.2
     rows = round(10 ** draw.uniform(2.5, most))
     columns = draw.choice([8, 16, 32, 64, 128])
-    lookups = draw.choice([1, 1, 2, 5, 12]) if num_tables <= 8 else draw.choice([1, 1, 1, 2, 4])
+    lookups = draw.choice([1, 2, 3, 8, 20]) if num_tables <= 8 else draw.choice([1, 1, 1, 2, 4])
     return rows, columns, lookups
 
 

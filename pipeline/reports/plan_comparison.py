@@ -144,8 +144,14 @@ def _budget_listing(case: Case) -> Listing:
 
 def _guide(comparison: Comparison) -> Prose:
     kept = f"{comparison.reserved_fraction:.0%}"
+    fitted = any(case.plan is not None and case.plan.calibrated_ms is not None for case in comparison.ranking)
+    own = (
+        "**On calibrated hardware** times are those of the model fitted there, for all ranks together; the step contains the"
+        " input dist, which nothing hides on CPU ranks.\n\n"
+    )
     return Prose(
-        "**Step** is what TorchRec's planner minimises: on the slowest rank, lookup, output dist, backward, gradient dist and"
+        (own if fitted else "")
+        + "**Step** is what TorchRec's planner minimises: on the slowest rank, lookup, output dist, backward, gradient dist and"
         " prefetch one after the other. **Input dist** (ids to the ranks that look them up) is left out of it, as TorchRec does,"
         " because the train pipeline hides it behind the batch before; where it is longer than the rest of the step, it will"
         " show. **Samples/s** is the global batch over the step: the dense part of the model is not in it.\n\n"

@@ -1,4 +1,4 @@
-"""From measured parts of steps to what each thing costs: least squares of relative errors, no cost below 0."""
+"""From measured parts of steps to what each thing costs: least squares of relative errors, robust, no cost below 0."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from scipy.optimize import nnls
 from sharding_plans.calibrating.calibration import MILLION, Costs, part_ms, rank_ms
 from sharding_plans.calibrating.loads import Load
 
-_ROUNDS = 12
+_ROUNDS = 25
 _LEAST_MS = 0.02
+_USUAL_ERROR = 0.15
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,26 @@ def _fit_part(samples: list[Sample], cores: int) -> dict[str, float]:
     names = sorted({name for sample in samples for load in sample.by_rank for name in load})
     if not names:
         return {}
+    ms = np.array([max(sample.ms, _LEAST_MS) for sample in samples])
     # Start from what all ranks do on average: no rank is known to be the slowest yet.
     chosen = np.array([_row(sample.by_rank, names, 1 / len(sample.by_rank)) for sample in samples])
-    best: tuple[float, dict[str, float]] = (float("inf"), {})
+    weights, best = 1 / ms, (float("inf"), {})
     for _ in range(_ROUNDS):
-        costs = dict(zip(names, _solve(chosen, samples), strict=True))
-        wrong = float(np.mean(np.abs(errors(samples, costs, cores))))
-        if wrong < best[0]:
-            best = (wrong, costs)
+        costs = dict(zip(names, _solve(chosen, ms, weights), strict=True))
+        estimated = np.array([max(part_ms(sample.by_rank, costs, cores), _LEAST_MS) for sample in samples])
+        wrong = np.abs(np.log(estimated / ms))
+        if wrong.mean() < best[0]:
+            best = (float(wrong.mean()), costs)
+        # A factor too much counts as a factor too little does, and what is far off (a disturbed measurement) counts less.
+        weights = np.minimum(1.0, _USUAL_ERROR / np.maximum(wrong, 1e-9)) ** 0.5 / np.sqrt(ms * estimated)
         chosen = np.array([_deciding(sample.by_rank, names, costs, cores) for sample in samples])
     return {name: float(f"{cost:.6g}") for name, cost in best[1].items() if cost > 0}
 
 
-def _solve(rows: NDArray, samples: list[Sample]) -> NDArray:
+def _solve(rows: NDArray, ms: NDArray, weights: NDArray) -> NDArray:
     """Costs per million; each thing is scaled so that its largest amount is 1, or the solver would lose the small ones."""
-    ms = np.array([max(sample.ms, _LEAST_MS) for sample in samples])
     scale = np.maximum(np.abs(rows).max(axis=0), 1e-30)
-    solution, _ = nnls(rows / scale / ms[:, None], np.ones(len(ms)), maxiter=1000 * rows.shape[1])
+    solution, _ = nnls(rows / scale * weights[:, None], ms * weights, maxiter=1000 * rows.shape[1])
     return solution / scale * MILLION
 
 

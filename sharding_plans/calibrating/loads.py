@@ -15,6 +15,7 @@ Load = dict[str, float]
 Loads = dict[str, list[Load]]
 """By part, and by rank: how much there is to do."""
 
+VALUE_BYTES = 4.0
 _PARTS = ("input_dist", "lookup", "output_dist", "gradient_dist", "table_backward", "table_optimizer")
 
 
@@ -45,7 +46,7 @@ def loads_of(pieces: Iterable[Piece], group: Group) -> Loads:
     loads: Loads = {part: [{} for _ in range(group.num_ranks)] for part in _PARTS}
     held = [0.0] * group.num_ranks
     for piece in pieces:
-        held[piece.rank] += 4.0 * piece.rows * piece.columns
+        held[piece.rank] += VALUE_BYTES * piece.rows * piece.columns
     for piece in pieces:
         add_piece(loads, piece, group, held[piece.rank])
     _add_constants(loads, pieces, group)
@@ -55,7 +56,7 @@ def loads_of(pieces: Iterable[Piece], group: Group) -> Loads:
 def add_piece(loads: Loads, piece: Piece, group: Group, held_bytes: float) -> None:
     """Add what one shard makes its own rank and the others do."""
     if piece.sharding_type == "data_parallel":
-        _add_copy(loads, piece, group)
+        _add_copy(loads, piece, group, held_bytes)
         return
     _add_kernel(loads, piece, group, held_bytes)
     if group.num_ranks > 1:
@@ -81,11 +82,13 @@ def _add_kernel(loads: Loads, piece: Piece, group: Group, held_bytes: float) -> 
         _add(load, "far_values", far * piece.columns)
 
 
-def _add_copy(loads: Loads, piece: Piece, group: Group) -> None:
+def _add_copy(loads: Loads, piece: Piece, group: Group, held_bytes: float) -> None:
     """A data-parallel table: looked up for the rank's own rows; its dense gradient is filled, reduced and applied whole."""
     ids = group.local_batch_size * sum(piece.table.pooling_factors)
     bags = group.local_batch_size * len(piece.table.features)
     values = piece.rows * piece.columns
+    # Gradient and state are gone through with the table: three of its size that the cache would have to hold.
+    far = max(0.0, 1 - group.cache_bytes / max(3 * held_bytes, 1.0)) * values
     lookup, backward = loads["lookup"][piece.rank], loads["table_backward"][piece.rank]
     for load in (lookup, backward):
         _add(load, "copied_tables", 1)
@@ -93,8 +96,10 @@ def _add_copy(loads: Loads, piece: Piece, group: Group) -> None:
         _add(load, "copied_values_looked_up", ids * piece.columns)
         _add(load, "copied_values_pooled", bags * piece.columns)
     _add(backward, "copied_values", values)
+    _add(backward, "copied_far_values", far)
     _add(loads["table_optimizer"][piece.rank], "copied_tables", 1)
     _add(loads["table_optimizer"][piece.rank], "copied_values", values)
+    _add(loads["table_optimizer"][piece.rank], "copied_far_values", far)
 
 
 def _add_ids(loads: Loads, piece: Piece, group: Group) -> None:
