@@ -20,9 +20,11 @@ from data.manifest import Manifest
 from data.preparing.prepare import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-# Says when it starts to work, so that a kill hits the work and not the imports.
+# Says when it starts to work, so that a kill hits the work and not the imports. Ctrl-C is heard even where tests run in the
+# background, which a shell starts with that signal ignored.
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from data.config import PrepareConfig, SplitConfig
 from data.preparing.prepare import prepare
 config = eval(sys.argv[1])
