@@ -34,10 +34,21 @@ class _Cut:
 
 
 class PartedStep:
-    """Training steps of a sharded model, measured by part; inside `cut()` its collections are looked up part by part."""
+    """Training steps of a sharded model, measured by part; inside `cut()` its collections are looked up part by part.
 
-    def __init__(self, model: DistributedModelParallel, optimizer: ShardedOptimizer, device: torch.device) -> None:
-        self._model, self._optimizer = model, optimizer
+    With `is_bf16` the dense part computes in bfloat16 (autocast), as training does where it is asked to.
+    """
+
+    def __init__(
+        self,
+        model: DistributedModelParallel,
+        optimizer: ShardedOptimizer,
+        device: torch.device,
+        *,
+        is_bf16: bool = False,
+    ) -> None:
+        self._model, self._optimizer, self._is_bf16 = model, optimizer, is_bf16
+        self._device = device
         self._collections = [each for each in model.modules() if isinstance(each, ShardedEmbeddingBagCollection)]
         self._marks = Marks(device)
         self._cuts: list[_Cut] = []
@@ -59,7 +70,8 @@ class PartedStep:
         self._optimizer.zero_grad()
         self._wait()
         self._marks.start()
-        loss, _ = self._model(batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_bf16):
+            loss, _ = self._model(batch)
         self._together("dense_forward")
         loss.backward()
         self._together("dense_backward")

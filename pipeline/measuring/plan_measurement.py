@@ -15,6 +15,7 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.batch import Batch
+from models.training_task import TrainingTask
 from pipeline.config import TrainConfig
 from pipeline.measuring.marks import Marks
 from pipeline.measuring.parted_step import WAITING, PartedStep
@@ -67,8 +68,9 @@ def measure_plan(
     sharding_plan = to_sharding_plan(plan, device=ranks.device.type, module=task)
     with quiet_torchrec():  # on gloo it warns of collectives' old names at every first call
         model = shard(task, sharding_plan, ranks.device, seed=config.training.seed)
-        optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense)
-        times = _timed(model, optimizer, batches, ranks.device, steps)
+        frozen = task.ranker.frozen_tables if isinstance(task, TrainingTask) else ()
+        optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense, frozen=frozen)
+        times = _timed(model, optimizer, batches, ranks.device, steps, is_bf16=config.training.precision == "bf16")
         traffic = _traffic(model, optimizer, batches[0], ranks)
     held = held_bytes(model)
     state = held.state + allocated_bytes(optimizer.data_parallel_states)
@@ -95,11 +97,15 @@ def _timed(
     batches: Sequence[Batch],
     device: torch.device,
     steps: Steps,
+    *,
+    is_bf16: bool,
 ) -> _Times:
-    parted, marks, times = PartedStep(model, optimizer, device), Marks(device), _Times([], [], [])
+    parted = PartedStep(model, optimizer, device, is_bf16=is_bf16)
+    precision = torch.autocast(device.type, torch.bfloat16, enabled=is_bf16)
+    marks, times = Marks(device), _Times([], [], [])
     for step, batch in enumerate(_endless(batches)):
         is_seen = step >= steps.warm
-        whole = _uncut_step(model, optimizer, fresh(batch), marks) if steps.is_uncut_wanted else 0.0
+        whole = _uncut_step(model, optimizer, fresh(batch), marks, precision) if steps.is_uncut_wanted else 0.0
         with parted.cut():
             _, parts = parted.run(fresh(batch))
         if is_seen:
@@ -111,13 +117,16 @@ def _timed(
     raise AssertionError("there is no end to batches")
 
 
-def _uncut_step(model: DistributedModelParallel, optimizer: ShardedOptimizer, batch: Batch, marks: Marks) -> float:
+def _uncut_step(
+    model: DistributedModelParallel, optimizer: ShardedOptimizer, batch: Batch, marks: Marks, precision: torch.autocast
+) -> float:
     """Milliseconds of an ordinary training step, the ranks starting together."""
     optimizer.zero_grad()
     if dist.get_world_size() > 1:
         dist.barrier()
     marks.start()
-    loss, _ = model(batch)
+    with precision:
+        loss, _ = model(batch)
     loss.backward()
     optimizer.step()
     marks.end("step")
