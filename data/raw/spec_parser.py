@@ -219,7 +219,8 @@ class _BlockParser:
             is_hex = pc.match_substring_regex(column, _HEX).fill_null(True)
             bad = ~is_hex.to_numpy(zero_copy_only=False)
             self._rejected.add(BAD_HEX, self._places[owners[bad]])
-            column = pc.if_else(is_hex, column, pa.scalar(None, pa.binary()))
+            # Their rows are rejected, whatever stands there; a null would keep its bytes, which decoding takes no notice of.
+            column = pc.if_else(is_hex, column, pa.scalar(b"00000000", pa.binary()))
             keys[:], missing[:] = 0, False
             is_decoded = decode_hex(column, keys, missing)
             assert is_decoded, "what matches the pattern of hex digits can be decoded"
