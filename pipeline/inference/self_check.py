@@ -51,6 +51,14 @@ def scored_by_checkpoint(trained: TrainedModel, num_rows: int, ranks: Ranks) -> 
     return Checked(split, stored_rows(StoredSplit(trained.data_path, split), range(num_rows)), scores)
 
 
+def scored_by_parts(parts: ModelParts, data_path: Path, num_rows: int) -> Checked:
+    """The first rows of the same split, scored by the model that the parts make in this process."""
+    split = split_with_rows(data_path)
+    stored = StoredSplit(data_path, split)
+    table = stored_rows(stored, range(min(num_rows, stored.num_rows)))
+    return Checked(split, table, scorer_of_parts(parts).score_table(table))
+
+
 def split_with_rows(data_path: Path) -> str:
     """The first of test, val and train that has rows; ConfigError where none has."""
     splits = Manifest.load(data_path).splits

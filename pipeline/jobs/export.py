@@ -11,8 +11,8 @@ from pipeline.inference.bundle import (
     write_programs,
     write_signature,
 )
-from pipeline.inference.model_parts import parts_of_checkpoint, read_trained
-from pipeline.inference.self_check import check_bundle, scored_by_checkpoint
+from pipeline.inference.opened import OpenedModel, open_model
+from pipeline.inference.self_check import Checked, check_bundle, scored_by_checkpoint, scored_by_parts
 from pipeline.inference_config import ExportConfig
 from pipeline.ranks import joined_ranks
 
@@ -21,16 +21,23 @@ def run(config: ExportConfig) -> int:
     """Write the bundle and say what is in it; 0 when its self-check has passed."""
     output = Path(config.output)
     check_free(output, force=config.force)
-    trained = read_trained(Path(config.model), config.data_path)
-    parts = parts_of_checkpoint(trained)
-    with joined_ranks("cpu") as ranks:
-        checked = scored_by_checkpoint(trained, config.check_rows, ranks)
+    model = open_model(Path(config.model), config.data_path)
+    checked = _checked(model, config)
+    parts = model.parts
     with bundle_aside(output) as aside:
         write_parts(parts, aside)
         formats = write_programs(parts, config.formats, checked.example(parts), aside)
         write_signature(parts, aside, formats, check_bundle(aside, formats, checked))
     print(description(open_bundle(output)))
     return 0
+
+
+def _checked(model: OpenedModel, config: ExportConfig) -> Checked:
+    """Rows with the scores that the new bundle must have: those of the sharded checkpoint, or of the bundle given."""
+    if model.trained is None:
+        return scored_by_parts(model.parts, model.prepared(config.data_path), config.check_rows)
+    with joined_ranks("cpu") as ranks:
+        return scored_by_checkpoint(model.trained, config.check_rows, ranks)
 
 
 def description(bundle: Bundle) -> str:

@@ -18,10 +18,10 @@ from pipeline.inference.bundle import (
     write_signature,
 )
 from pipeline.inference.model_parts import ModelParts
-from pipeline.inference.opened import OpenedModel, open_model
+from pipeline.inference.opened import open_model
 from pipeline.inference.quantizing import check_not_quantized, kinds_of, quantized, search
 from pipeline.inference.scoring import scorer_of_parts
-from pipeline.inference.self_check import Checked, check_bundle, split_with_rows
+from pipeline.inference.self_check import Checked, check_bundle, scored_by_parts
 from pipeline.inference.tables import float_tables
 from pipeline.inference.work import stored_rows
 from pipeline.inference_config import QuantizeConfig
@@ -37,7 +37,8 @@ def run(config: QuantizeConfig) -> int:
     data_path = model.prepared(config.data_path)
     kinds, searched = _kinds(config, model.parts, data_path)
     narrow = quantized(model.parts, kinds, config.dense)
-    checked, change = _checked(model, narrow, data_path, config.check_rows)
+    checked = scored_by_parts(narrow, data_path, config.check_rows)
+    change = _change(checked, model.parts)
     origin = {**narrow.origin, "quantized_from": model.fingerprint, "against_float32": change, **searched}
     narrow = replace(narrow, origin=origin)
     with bundle_aside(output) as aside:
@@ -71,15 +72,10 @@ def _first_rows(data_path: Path, split: str, num_rows: int) -> pa.Table:
     return stored_rows(stored, range(min(num_rows, stored.num_rows)))
 
 
-def _checked(
-    model: OpenedModel, narrow: ModelParts, data_path: Path, num_rows: int
-) -> tuple[Checked, dict[str, float]]:
-    """Rows with the scores of the quantized model, and how far these are from float32."""
-    split = split_with_rows(data_path)
-    table = _first_rows(data_path, split, num_rows)
-    scores = scorer_of_parts(narrow).score_table(table)
-    moved = np.abs(scores - scorer_of_parts(model.parts).score_table(table))
-    return Checked(split, table, scores), {"largest": float(moved.max()), "mean": float(moved.mean())}
+def _change(checked: Checked, parts: ModelParts) -> dict[str, float]:
+    """How far the quantized scores are from float32."""
+    moved = np.abs(checked.scores - scorer_of_parts(parts).score_table(checked.table))
+    return {"largest": float(moved.max()), "mean": float(moved.mean())}
 
 
 def _description(output: Path, parts: ModelParts, kinds: dict[str, str], dense: str, change: dict[str, float]) -> str:

@@ -170,6 +170,7 @@ def test_rows_without_labels_score_as_with_them(folder: Path, tmp_path: Path):
     assert largest_difference(without, with_labels) <= TOLERANCE
 
 
+@pytest.mark.full
 def test_a_checkpoint_predicts_like_its_bundle_and_on_several_processes_alike(folder: Path, tmp_path: Path):
     alone = predicted(folder / "bundle", folder / "rows.tsv", tmp_path / "alone", "--block_mib=1")
     several = predicted(folder / "run", folder / "rows.tsv", tmp_path / "several", "--block_mib=1", "--processes=2")

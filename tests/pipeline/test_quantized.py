@@ -3,7 +3,7 @@
 import gzip
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ from pipeline.metrics.summary import evaluate_arrays
 from tests.pipeline.job_runs import REPOSITORY, tiny_settings
 
 SAMPLE = REPOSITORY.parent / "shared" / "data" / "criteo_kaggle_sample.tsv.gz"
+KEPT = {"C1*": "fp32", "C2*": "fp32", "C5": "fp32"}
+"""Tables that the search leaves alone, which keeps it short."""
 BOUNDS = {"fp16": 1e-3, "int8": 1e-2, "int4": 2e-1}
 """Most that one row's probability may move; the mean moves by at most a tenth of it."""
 
@@ -114,14 +116,58 @@ def test_each_table_takes_its_own_type_and_programs_hold_them(
 ):
     types = '--table_types={"C1*": "int4", "C1": "fp16", "C2": "fp32"}'
     arguments = ["quantize", str(generated / "run"), f"--output={tmp_path / 'bundle'}", types]
-    assert main([*arguments, "--formats=[exported,torchscript,aoti]"]) == 0
+    assert main([*arguments, "--formats=[exported,torchscript]"]) == 0
     bundle = open_bundle(tmp_path / "bundle")
     kinds = bundle.signature["precision"]["tables"]
     assert [kinds[name] for name in ("C1", "C10", "C2", "C3")] == ["fp16", "int4", "fp32", "int8"]
     assert bundle.formats["exported"] is bundle.formats["torchscript"] is None
-    assert "aoti         not supported" in capsys.readouterr().out
+    assert "int4         10 tables: C10" in capsys.readouterr().out
     assert main(["predict", str(tmp_path / "bundle"), str(generated / "rows.tsv"), f"--output={tmp_path / 'p'}"]) == 0
     assert pq.read_table(tmp_path / "p").num_rows == 20_000
+
+
+def test_a_quantized_bundle_is_exported_anew_and_formats_it_cannot_have_are_told(
+    generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["quantize", str(generated / "run"), f"--output={tmp_path / 'int8'}"]) == 0
+    arguments = ["export", str(tmp_path / "int8"), f"--output={tmp_path / 'anew'}", "--formats=[torchscript]"]
+    assert main(arguments) == 2
+    assert "--data_path" in capsys.readouterr().err
+    assert main([*arguments, f"--data_path={generated / 'prepared'}"]) == 0
+    assert (
+        open_bundle(tmp_path / "anew").signature["precision"] == open_bundle(tmp_path / "int8").signature["precision"]
+    )
+    table = pq.read_table(generated / "prepared" / "test").slice(0, 300)
+    anew, before = (scorer_of_bundle(open_bundle(tmp_path / name)) for name in ("anew", "int8"))
+    assert np.array_equal(anew.score_table(table), before.score_table(table))
+
+
+@pytest.mark.full
+def test_compiled_programs_of_quantized_tables_are_told_not_to_exist(
+    generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["quantize", str(generated / "run"), f"--output={tmp_path / 'int8'}", "--formats=[aoti]"]) == 0
+    assert "aoti         not supported" in capsys.readouterr().out
+
+
+TRICKS = (
+    "--model.tables.quotient_remainder.operation=mult --model.tables.quotient_remainder.threshold=50 "
+    "--model.tables.mixed_dimensions.temperature=0.3 --model.tables.pooling=mean "
+    "--model.embedding_dim=8 --model.dense_arch=[16,8]"
+)
+
+
+def test_table_tricks_reach_the_bundle_in_any_type(generated: Path, tmp_path: Path):
+    settings = tiny_settings(generated / "prepared", tmp_path, "run")
+    assert main(["train", *settings, "--training.max_steps=10", *TRICKS.split()]) == 0
+    assert main(["export", str(tmp_path / "run"), f"--output={tmp_path / 'float'}", "--formats=[]"]) == 0
+    assert main(["quantize", str(tmp_path / "run"), f"--output={tmp_path / 'int8'}", "--dense=bf16"]) == 0
+    table = pq.read_table(generated / "prepared" / "test").sort_by("row_id")
+    trained = pq.read_table(tmp_path / "run" / "scores" / "test").sort_by("row_id")["score"].to_numpy()
+    exact = scorer_of_bundle(open_bundle(tmp_path / "float")).score_table(table)
+    assert np.abs(exact - trained).max() <= 1e-6
+    narrow = scorer_of_bundle(open_bundle(tmp_path / "int8")).score_table(table)
+    assert 0 < np.abs(narrow - trained).max() <= BOUNDS["int8"] + 0.02
 
 
 def test_what_is_quantized_is_not_quantized_again(generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -135,8 +181,8 @@ def test_what_is_quantized_is_not_quantized_again(generated: Path, tmp_path: Pat
 
 def test_the_search_finds_smaller_types_within_the_limit_by_the_interval(generated: Path):
     parts = open_model(generated / "run").parts
-    table = stored_rows(StoredSplit(generated / "prepared", "test"), range(6000))
-    loose, tight = (search(parts, table, limit, "fp32", {"C5": "fp32"}) for limit in (0.02, 0.0002))
+    table = stored_rows(StoredSplit(generated / "prepared", "test"), range(1500))
+    loose, tight = (search(parts, table, limit, "fp32", KEPT) for limit in (0.02, 0.0002))
     for found, limit in ((loose, 0.02), (tight, 0.0002)):
         assert -found.difference.low <= limit * found.auc
         assert found.kinds["C5"] == "fp32"
@@ -186,12 +232,15 @@ def test_models_are_compared_in_one_report(generated: Path, tmp_path: Path, caps
     assert "Machine" in html
 
 
-def test_models_of_other_data_are_not_compared(
-    generated: Path, train: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+def test_models_are_not_judged_on_other_data(
+    generated: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    other = train("--training.max_steps=1", "other")
-    assert main(["compare-quantized", str(generated / "run"), str(other)]) == 2
-    assert "cannot score the same rows" in capsys.readouterr().err
+    assert main(["quantize", str(generated / "run"), f"--output={tmp_path / 'int8'}"]) == 0
+    models = [str(tmp_path / "int8"), str(generated / "run")]
+    assert main(["compare-quantized", *models, f"--data_path={prepared}"]) == 2
+    assert "trained on" in capsys.readouterr().err
+    assert main(["compare-quantized", *models]) == 2
+    assert "name the directory by --data_path" in capsys.readouterr().err
 
 
 def test_flat_rows_of_one_hot_columns_are_the_columns_feature_by_feature(generated: Path):
