@@ -172,7 +172,9 @@ class PrepareConfig:
         defaults = {"ids": "map", "min_count": 2, "table_sizes": (), "dense_missing_indicator": False}
         for name, default in defaults.items():
             if self.spec and getattr(self, name) != default:
-                raise ConfigError(f"prepare.{name} is for Criteo's format without a spec: say it in {self.spec} instead.")
+                raise ConfigError(
+                    f"prepare.{name} is for Criteo's format without a spec: say it in {self.spec} instead."
+                )
 
     def _check_table_sizes(self) -> None:
         if self.table_sizes and self.ids != "hash":
