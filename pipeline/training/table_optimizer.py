@@ -12,7 +12,8 @@ class TableOptimizer(torch.optim.Optimizer):
 
     Adagrad (Duchi et al. 2011): m += g**2, w -= lr * g / (sqrt(m) + eps). Row-wise: m += mean(g**2) over the row, one m per
     row. State is named and shaped as the fused optimizers' (`<table>.momentum1`, float32 [rows, D] or [rows]), so that a
-    checkpoint moves between data-parallel and sharded tables. `tables` maps table names to parameters.
+    checkpoint moves between data-parallel and sharded tables. Tables of lower precision are updated in float32 and rounded
+    then, as in the kernels. `tables` maps table names to parameters.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class TableOptimizer(torch.optim.Optimizer):
             return
         for table in tables.values():
             shape = table.shape if algorithm == "adagrad" else table.shape[:1]
-            self.state[table][self._keys[table]] = table.new_full(shape, initial_accumulator, requires_grad=False)
+            self.state[table][self._keys[table]] = torch.full(shape, initial_accumulator, device=table.device)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -40,18 +41,20 @@ class TableOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._update(table, table.grad, group)
+                    weights = table.float()  # the table itself where it is float32
+                    self._update(weights, table.grad.float(), self.state.get(table, {}).get(self._keys[table]), group)
+                    if weights.dtype != table.dtype:
+                        table.copy_(weights)
         return loss
 
-    def _update(self, table: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        if self._algorithm == "sgd":
-            table.add_(gradient, alpha=-group["lr"])
+    def _update(self, weights: Tensor, gradient: Tensor, accumulator: Tensor | None, group: dict[str, Any]) -> None:
+        if accumulator is None:
+            weights.add_(gradient, alpha=-group["lr"])
             return
-        accumulator = self.state[table][self._keys[table]]
         if self._algorithm == "adagrad":
             accumulator.addcmul_(gradient, gradient)
             denominator = accumulator.sqrt().add_(group["eps"])
         else:
             accumulator.add_(gradient.square().mean(dim=1))
             denominator = accumulator.sqrt().add_(group["eps"]).unsqueeze(1)
-        table.addcdiv_(gradient, denominator, value=-group["lr"])
+        weights.addcdiv_(gradient, denominator, value=-group["lr"])

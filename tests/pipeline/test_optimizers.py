@@ -180,3 +180,14 @@ def test_impossible_sparse_settings_are_refused(settings: dict[str, Any], messag
 def test_impossible_dense_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DenseOptimizerConfig(**settings)
+
+
+@pytest.mark.parametrize("algorithm", ["adagrad", "row_wise_adagrad"])
+def test_a_data_parallel_table_in_half_precision_moves_by_the_float32_formula(algorithm):
+    # An eps of 1e-8 is 0 in float16: a row without a gradient would be divided 0 by 0.
+    table = torch.nn.Parameter(torch.tensor([[1.0, 1.0], [2.0, 4.0]], dtype=torch.float16))
+    table.grad = torch.tensor([[0.0, 0.0], [0.5, 0.5]], dtype=torch.float16)
+    optimizer = TableOptimizer({"C1": table}, algorithm, lr=0.25, eps=1e-8)
+    optimizer.step()
+    assert table.tolist() == [[1.0, 1.0], [1.75, 3.75]]
+    assert optimizer.state[table]["C1.momentum1"].dtype == torch.float32
