@@ -24,7 +24,7 @@ class CalibrateConfig:
     optimizer: SparseOptimizerConfig = field(default_factory=_adagrad)
     """The fused optimizer that tables are trained with: calibrate with the one that you train with."""
     num_plans: int = 40
-    """Plans drawn at random, besides ten that probe the kernels."""
+    """Plans drawn at random, besides 13 that probe the kernels."""
     num_steps: int = 12
     """Steps measured of each plan."""
     warm_steps: int = 3

@@ -9,7 +9,7 @@ from sharding_plans.strategies.strategies import Strategy, TableRule
 
 KINDS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "table_column_wise", "grid_shard", "data_parallel")
 _COLUMN_KINDS = ("column_wise", "table_column_wise", "grid_shard")
-_MOST_COPIED_VALUES = 6_000_000
+_MOST_COPIED_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,9 @@ def _kernel_probes(num_ranks: int) -> Iterator[Probe]:
         tables = tuple((int(v["rows"]), int(v["columns"]), int(v["lookups"])) for _ in ranks)
         workload = Workload(name=name, tables=tables, skew=v["skew"], global_batch_size=int(v["batch"]))
         yield Probe(workload, tuple(TableRule(rank=rank) for rank in ranks))
+    copied = TableRule(sharding_types=("data_parallel",))
+    for rows in (2000, 30_000, 80_000):
+        yield Probe(Workload(name=f"copied, {rows} rows", tables=((rows, 64, 4),) * 2), (copied, copied))
 
 
 def _random_probe(number: int, num_ranks: int, draw: random.Random, kinds: tuple[str, ...]) -> Probe:

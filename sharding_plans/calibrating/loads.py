@@ -137,6 +137,8 @@ def _add_constants(loads: Loads, pieces: list[Piece], group: Group) -> None:
     for part, by_rank in loads.items():
         for rank, load in enumerate(by_rank):
             _add(load, "always", 1)
+            if "data_parallel" in types and part in ("lookup", "table_backward", "table_optimizer"):
+                _add(load, "copies", 1)  # one kernel and one all-reduce for all copied tables
             if part in ("lookup", "table_backward"):
                 here = {piece.sharding_type for piece in pieces if piece.rank == rank}
                 _add(load, "kernels", len(here - {"data_parallel"}))
