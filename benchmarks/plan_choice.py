@@ -2,8 +2,9 @@
 
     python -m benchmarks.plan_choice --ranks 2
 
-Needs the profile that `python -m benchmarks.plan_truth calibrate` writes. Both plans of a model are measured in turn, in pairs:
-whole training steps, uncut. A gain is the median over the pairs of default over chosen; the spread is its quartiles.
+Needs the profile that `python -m benchmarks.plan_truth calibrate` writes. Both plans of a model are live at once and take whole,
+uncut training steps by turns. A pair is the medians of a round of such steps; a gain is the median over the pairs of default over
+chosen, its spread the quartiles. Where both chose the same plan, the gain shows how far two equal things are measured apart.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from torchrec.distributed.planner.types import Topology
 from benchmarks.live_ranks import on_ranks
 from benchmarks.plan_models import MODELS
 from benchmarks.plan_truth import OPTIMIZER, OUT, PROFILE, bench_of
-from pipeline.calibrating.calibrator import Bench, measure_workload, plan_workload
-from pipeline.calibrating.probe_task import Workload, probe_tables
+from pipeline.calibrating.calibrator import Bench, plan_workload, workload_config
+from pipeline.calibrating.probe_task import Workload, probe_batches, probe_tables, probe_task
+from pipeline.measuring.paired_steps import paired_steps
 from pipeline.ranks import Ranks
 from sharding_plans.files.layout import PlanFile
 from sharding_plans.files.plan_conversion import live_plan_file
@@ -70,13 +72,18 @@ def torchrec_default(workload: Workload, num_ranks: int) -> PlanFile:
 
 
 def _paired(bench: Bench, workload: Workload, default: PlanFile, chosen: PlanFile, num_pairs: int) -> dict[str, Any]:
-    ms: dict[str, list[float]] = {"default": [], "chosen": []}
-    order = [("default", default), ("chosen", chosen)]
-    for pair in range(num_pairs):
-        for name, plan in order if pair % 2 == 0 else reversed(order):
-            ms[name].append(measure_workload(bench, workload, plan, name).step_p50_ms)
+    plans = {"default": default, "chosen": chosen}
+    ms = paired_steps(
+        plans,
+        lambda: probe_task(workload, bench.optimizer),
+        probe_batches(workload, bench.ranks.rank, bench.ranks.num_ranks, bench.num_batches),
+        workload_config(bench, workload),
+        bench.ranks,
+        num_rounds=num_pairs,
+        steps_per_round=bench.steps.measured,
+    )
     gains = [a / b for a, b in zip(ms["default"], ms["chosen"], strict=True)]
-    types = {name: _types(plan) for name, plan in order}
+    types = {name: _types(plan) for name, plan in plans.items()}
     return {**ms, "gains": gains, "types": types, "is_same_plan": default.fingerprint == chosen.fingerprint}
 
 

@@ -69,19 +69,23 @@ def plan_workload(bench: Bench, workload: Workload, strategy: Strategy) -> PlanF
 def measure_workload(bench: Bench, workload: Workload, plan: PlanFile, name: str) -> Measurement:
     """The plan measured with the workload's tables and ids; a collective."""
     ranks = bench.ranks
-    config = TrainConfig(
-        optimizer=OptimizerConfig(sparse=bench.optimizer),
-        training=TrainingConfig(global_batch_size=workload.global_batch_size),
-    )
     return measure_plan(
         plan,
         probe_task(workload, bench.optimizer, ranks.device.type),
         probe_batches(workload, ranks.rank, ranks.num_ranks, bench.num_batches),
-        config,
+        workload_config(bench, workload),
         ranks,
         bench.steps,
         name=name,
         data={"source": "random", "skew": workload.skew, "workload": workload.name},
+    )
+
+
+def workload_config(bench: Bench, workload: Workload) -> TrainConfig:
+    """What of a training job's settings measuring reads."""
+    return TrainConfig(
+        optimizer=OptimizerConfig(sparse=bench.optimizer),
+        training=TrainingConfig(global_batch_size=workload.global_batch_size),
     )
 
 

@@ -105,7 +105,7 @@ def _timed(
     marks, times = Marks(device), _Times([], [], [])
     for step, batch in enumerate(_endless(batches)):
         is_seen = step >= steps.warm
-        whole = _uncut_step(model, optimizer, fresh(batch), marks, precision) if steps.is_uncut_wanted else 0.0
+        whole = uncut_step(model, optimizer, fresh(batch), marks, precision) if steps.is_uncut_wanted else 0.0
         with parted.cut():
             _, parts = parted.run(fresh(batch))
         if is_seen:
@@ -117,7 +117,7 @@ def _timed(
     raise AssertionError("there is no end to batches")
 
 
-def _uncut_step(
+def uncut_step(
     model: DistributedModelParallel, optimizer: ShardedOptimizer, batch: Batch, marks: Marks, precision: torch.autocast
 ) -> float:
     """Milliseconds of an ordinary training step, the ranks starting together."""
