@@ -67,10 +67,10 @@ def write_dataset(directory: Path, num_rows: int) -> Path:
     """Criteo-shaped rows with skewed ids, stored as the prepare job stores them."""
     rng = np.random.default_rng(0)
     writer = None
-    for start in range(0, num_rows, CHUNK_ROWS):
+    for block, start in enumerate(range(0, num_rows, CHUNK_ROWS)):
         table = random_table(rng, start, min(CHUNK_ROWS, num_rows - start))
         writer = writer or PartWriter(directory, "train", table.schema, rows_per_part=1_048_576, row_group_rows=4096)
-        writer.write(table)
+        writer.write(table, block)
     assert writer is not None
     sparse = tuple(SparseFeature(name=name, num_embeddings=TABLE_ROWS) for name in SPARSE_NAMES)
     Manifest(

@@ -36,16 +36,16 @@ def read_header(text: bytes, header: Header, file: Path) -> tuple[tuple[str, ...
 
 def split_line(line: str, separator: str, quote: str) -> tuple[str, ...]:
     """The fields of one line of text. DataError for a line that the rules of CSV cannot cut."""
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     try:
-        return _fields(line, separator, quote, quoting)
+        return _fields(line, separator, quote)
     except csv.Error as error:
         raise DataError(
             f"The line {line[:80]!r} cannot be cut into fields: {error}. Correct the file, or the spec."
         ) from error
 
 
-def _fields(line: str, separator: str, quote: str, quoting: int) -> tuple[str, ...]:
+def _fields(line: str, separator: str, quote: str) -> tuple[str, ...]:
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     return tuple(next(csv.reader([line], delimiter=separator, quotechar=quote or None, quoting=quoting), []))
 
 

@@ -126,7 +126,9 @@ def _batches(directory: str | Path, manifest: Manifest, split: str, features: li
                     yield batch.slice(0, left)
                     left -= batch.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{inside(directory, part.path)} cannot be read: {error}. Prepare the dataset again") from error
+            raise DataError(
+                f"{inside(directory, part.path)} cannot be read: {error}. Prepare the dataset again"
+            ) from error
 
 
 def _digests(batch: pa.RecordBatch, features: list[str]) -> NDArray:

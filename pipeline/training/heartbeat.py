@@ -41,6 +41,7 @@ class Heartbeat:
         self._rank, self._num_ranks, self._store = rank, num_ranks, store
         self._life = Life(host=socket.gethostname(), pid=os.getpid())
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def note(self, doing: str, step: int | None = None) -> None:
         """Say what comes now, and at which step."""
@@ -50,10 +51,12 @@ class Heartbeat:
 
     def start(self) -> None:
         self._publish()
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
+        """End the thread: one that is inside the store when the interpreter ends would take the process down with SIGABRT."""
         self._ended.set()
+        self._thread.join(_ASK_FOR_S)  # no longer: a cut link may never answer
 
     def who_hangs(self) -> str:
         """The ranks that the others wait for, in words; where the store does not answer, that this host is cut off."""
