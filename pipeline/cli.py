@@ -12,7 +12,8 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
@@ -122,7 +123,7 @@ def _run(argv: list[str]) -> int:
         build_parser(only="").print_help()
         return EXIT_USER_MISTAKE
     parser = build_parser(only=argv[0])
-    chosen = _parsed(parser, argv)
+    chosen = _parsed(parser, _with_bare_flags(argv))
     job = next(job for job in JOBS if job.name == chosen.job)
     settings = parser.instantiate(chosen)[job.name]
     config = config_class_of(job)(**{name: value for name, value in settings.items() if name != "config"})
@@ -132,6 +133,26 @@ def _run(argv: list[str]) -> int:
 
         return launch(num_ranks, argv, max_restarts=getattr(config, "max_restarts", 0))
     return import_module(job.module).run(config)
+
+
+def _with_bare_flags(argv: list[str]) -> list[str]:
+    """The arguments with `=true` behind every yes-or-no setting that is given alone, such as `--profile`."""
+    job = next((job for job in JOBS if job.name == argv[0]), None)
+    flags = {f"--{name}" for name in _flags(config_class_of(job))} if job else set()
+    followers = [*argv[1:], "--"]
+    return [
+        f"{argument}=true" if argument in flags and follower.startswith("--") else argument
+        for argument, follower in zip(argv, followers, strict=True)
+    ]
+
+
+def _flags(config_class: type, prefix: str = "") -> Iterator[str]:
+    """The dotted names of the yes-or-no settings."""
+    for name, kind in typing.get_type_hints(config_class).items():
+        if kind is bool:
+            yield prefix + name
+        elif is_dataclass(kind):
+            yield from _flags(typing.cast(type, kind), f"{prefix}{name}.")
 
 
 def _parsed(parser: ArgumentParser, argv: list[str]) -> Namespace:

@@ -105,6 +105,8 @@ class TrainConfig:
     """A checkpoint, or a run's directory (its last good one), to go on from as a new run, on any number of ranks."""
     resume: Literal["new", "auto"] = "new"
     """`auto`: go on in runs_dir/name itself, from its last good checkpoint where it has one; `new`: always another run."""
+    profile: bool = False
+    """Record some warm steps with torch's profiler: traces and a one-page summary in the run's folder `profile`."""
     max_restarts: int = 0
     """How often to start all ranks again after a crash (with `resume: auto`); for `ranks` above 1, torchrun has its own."""
     data: DataConfig = field(default_factory=DataConfig)

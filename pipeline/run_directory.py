@@ -23,6 +23,7 @@ class RunDirectory:
         self.metrics = path / "metrics.json"
         self.report = path / "report.html"
         self.doctor = path / "doctor.json"
+        self.profile = path / "profile"
 
 
 def new_run_directory(runs_dir: str, name: str) -> RunDirectory:

@@ -1,5 +1,6 @@
 """Planned sharded training, from settings to report."""
 
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,7 +15,9 @@ from pipeline.evaluating.evaluation import evaluate
 from pipeline.evaluating.examination import examine, is_suspect, tell_findings
 from pipeline.evaluating.results import Results, judge
 from pipeline.launch import AskedToStop
+from pipeline.profiling.recording import NoProfile, StepProfile
 from pipeline.ranks import Ranks, joined_ranks, peak_rss_gib
+from pipeline.reports.profile import write_page
 from pipeline.run_directory import RunDirectory
 from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
@@ -103,8 +106,9 @@ def _train(
     config = learner.config
     last = last_step(config.training, batches)
     log = StepLog(directory, last, first_step=standing.step) if ranks.is_zero else SilentLog()
+    profile = _profile(learner, last, ranks, standing)
     try:
-        return Trainer(
+        outcome = Trainer(
             model=learner.model,
             optimizer=learner.optimizer,
             schedule=learner.schedule,
@@ -116,9 +120,27 @@ def _train(
             standing=standing,
             asked_to_stop=asked_to_stop,
             heartbeat=life,
+            profile=profile,
         ).run()
     finally:
         log.close()
+    ranks.together(lambda: _write_profile(profile, directory, config, ranks))
+    return outcome
+
+
+def _profile(learner: Learner, last: int, ranks: Ranks, standing: Standing) -> StepProfile | NoProfile:
+    if not learner.config.profile:
+        return NoProfile()
+    return StepProfile(learner.model, ranks.device, first_step=standing.step, last_step=last)
+
+
+def _write_profile(
+    profile: StepProfile | NoProfile, directory: RunDirectory, config: TrainConfig, ranks: Ranks
+) -> None:
+    parts = profile.write(directory.profile, ranks.rank)
+    if parts is not None and ranks.is_zero:
+        page = write_page(directory.profile, directory.path.name, parts, config.training.global_batch_size)
+        print(f"profile {page}", file=sys.stderr)
 
 
 def _how_to_go_on(directory: RunDirectory, checkpoint: Path, config: TrainConfig) -> str:

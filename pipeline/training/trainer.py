@@ -16,6 +16,7 @@ from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 from data.batch import Batch
 from pipeline.checkpoint_config import CheckpointConfig
 from pipeline.config import TrainConfig, TrainingConfig
+from pipeline.profiling.recording import NoProfile, StepProfile
 from pipeline.ranks import Ranks
 from pipeline.sources import TrainBatches
 from pipeline.training.clock import StepClock
@@ -82,6 +83,7 @@ class Trainer:
         standing: Standing,
         asked_to_stop: threading.Event,
         heartbeat: Heartbeat | NoHeartbeat,
+        profile: StepProfile | NoProfile,
     ) -> None:
         self._config: TrainingConfig = config.training
         self._checkpoint: CheckpointConfig = config.checkpoint
@@ -92,7 +94,7 @@ class Trainer:
         self._clock, self._votes, self._heartbeat = StepClock(), Votes(ranks), heartbeat
         schedule.cuts = standing.stall.cuts
         self._standing, self._rows = standing, RowDigest(standing.seen, ranks.rank)
-        self._asked_to_stop = asked_to_stop
+        self._asked_to_stop, self._profile = asked_to_stop, profile
         self._step = self._first_step = standing.step
         self._last_step = last_step(self._config, batches)
         self._pipeline = TrainPipelineSparseDist(
@@ -135,7 +137,8 @@ class Trainer:
         self._heartbeat.note("training", self._step)
         self._schedule.set_for_step(self._step)
         seed_step(self._config.seed, self._step, self._ranks.rank, self._ranks.device)
-        loss, _ = self._pipeline.progress(batches)  # pyright: ignore[reportArgumentType]
+        with self._profile.step(self._step):
+            loss, _ = self._pipeline.progress(batches)  # pyright: ignore[reportArgumentType]
         self._seen.add(self._step, loss)
         self._step += 1
         self._clock.end_step()

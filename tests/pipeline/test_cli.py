@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from data.errors import ConfigError
-from pipeline.cli import build_parser, config_class_of, job_parser, main
+from pipeline.cli import _with_bare_flags, build_parser, config_class_of, job_parser, main
 from pipeline.config import CrossValidateConfig, TrainConfig
 from pipeline.job_list import JOBS
 from pipeline.settings import from_plain, to_plain
@@ -54,6 +54,13 @@ def test_help_and_typos_import_neither_torch_nor_polars():
         "sys.exit(len({'torch', 'torchrec', 'polars', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", check], cwd=REPOSITORY, capture_output=True).returncode == 0
+
+
+def test_a_yes_or_no_setting_given_alone_means_yes():
+    given = ["train", "--profile", "--checkpoint.asynchronous", "--checkpoint.keep_best", "false", "--name", "profile"]
+    expected = ["train", "--profile=true", "--checkpoint.asynchronous=true", *given[3:]]
+    assert _with_bare_flags(given) == expected
+    assert _with_bare_flags(["train", "--profile"]) == ["train", "--profile=true"]
 
 
 @pytest.mark.parametrize(
