@@ -38,6 +38,9 @@ ID_MAPS, MOMENTS = "id_maps", "moments.json"
 # The planner divides by the mean number of ids: a feature that is always empty still has one in a thousand rows.
 _FEWEST_IDS = 0.001
 
+_StoredNumber = tuple[str, np.ndarray, np.ndarray]
+"""Name, values, and which of them are missing, of one stored number."""
+
 
 @dataclass(frozen=True)
 class SpecRecipe:
@@ -159,26 +162,19 @@ class FittedSpec:
         )
 
     def columns(self, rows: SpecRows, is_train: np.ndarray) -> tuple[pa.Table, BlockTally]:
-        arrays: list[pa.Array] = [pa.array(rows.row_ids), pa.array(rows.labels)]
-        if rows.timestamps is not None:
-            arrays.append(pa.array(rows.timestamps))
-        dense: dict[str, ColumnSums] = {}
-        for name, values, missing in self._dense(rows):
-            arrays.append(pa.array(values))
-            dense[name] = ColumnSums.of(values, missing, is_train)
+        numbers, table_rows = list(self._dense(rows)), self._table_rows(rows)
+        dense = {name: ColumnSums.of(values, missing, is_train) for name, values, missing in numbers}
         sparse: dict[str, BagTally] = {}
         for spec, bags in zip(self.spec.sparse, rows.bags, strict=True):
-            lookup = self.lookups[spec.name]
-            table_rows = lookup.rows(bags.keys, bags.missing)
-            arrays += stored_arrays(spec, bags, table_rows, lookup.num_rows)
             if spec.name not in self.counted:
                 # An id is then what it was hashed to; counting is by far faster on 32 bits.
-                mapped = replace(bags, keys=table_rows.view(np.uint32), texts=None, text_keys=None)
-                sparse[spec.name] = BagTally.of(mapped, is_train)
-        if rows.probabilities is not None:
-            arrays.append(pa.array(rows.probabilities))
-        table = pa.Table.from_arrays(arrays, schema=self.stored_schema(rows.probabilities is not None))
-        return table, BlockTally(sparse, dense)
+                keys = table_rows[spec.name].view(np.uint32)
+                sparse[spec.name] = BagTally.of(replace(bags, keys=keys, texts=None, text_keys=None), is_train)
+        return self._table(rows, numbers, table_rows), BlockTally(sparse, dense)
+
+    def table(self, rows: SpecRows) -> pa.Table:
+        """The rows as a part stores them, without an account of what is in them."""
+        return self._table(rows, list(self._dense(rows)), self._table_rows(rows))
 
     def new_tally(self) -> Tally:
         return Tally()
@@ -196,8 +192,26 @@ class FittedSpec:
             dense_statistics={name: dense_statistics(tally.dense[name]) for name in self.spec.dense_names},
         )
 
-    def _dense(self, rows: SpecRows) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Name, values and what is missing of each stored number: the features, then the indicators."""
+    def _table(self, rows: SpecRows, numbers: list[_StoredNumber], table_rows: Mapping[str, np.ndarray]) -> pa.Table:
+        arrays: list[pa.Array] = [pa.array(rows.row_ids), pa.array(rows.labels)]
+        if rows.timestamps is not None:
+            arrays.append(pa.array(rows.timestamps))
+        arrays += [pa.array(values) for _, values, _ in numbers]
+        for spec, bags in zip(self.spec.sparse, rows.bags, strict=True):
+            arrays += stored_arrays(spec, bags, table_rows[spec.name], self.lookups[spec.name].num_rows)
+        if rows.probabilities is not None:
+            arrays.append(pa.array(rows.probabilities))
+        return pa.Table.from_arrays(arrays, schema=self.stored_schema(rows.probabilities is not None))
+
+    def _table_rows(self, rows: SpecRows) -> dict[str, np.ndarray]:
+        """Rows of its table for the ids of each sparse feature, int32 [m]."""
+        return {
+            spec.name: self.lookups[spec.name].rows(bags.keys, bags.missing)
+            for spec, bags in zip(self.spec.sparse, rows.bags, strict=True)
+        }
+
+    def _dense(self, rows: SpecRows) -> Iterator[_StoredNumber]:
+        """The features, then the indicators of what is missing."""
         never = np.zeros(len(rows.labels), dtype=bool)
         for spec, numbers in zip(self.spec.dense, rows.dense, strict=True):
             yield spec.name, dense_values(spec, numbers, self.moments.get(spec.name)), numbers.missing

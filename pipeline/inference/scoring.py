@@ -42,7 +42,7 @@ class Scorer:
 
     def stored(self, rows: SpecRows) -> pa.Table:
         """Raw rows as a part would store them."""
-        return self.fitted.columns(rows, np.zeros(len(rows.labels), dtype=bool))[0]
+        return self.fitted.table(rows)
 
     def _score(self, table: pa.Table) -> np.ndarray:
         flat = at_least_two(flat_rows(table, self.schema))
