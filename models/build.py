@@ -4,13 +4,14 @@ import torch
 
 from data.errors import ConfigError
 from data.schema import Schema
-from models.composition import Composition, SplitIds
+from models.composition import Composition
 from models.config import ModelConfig
 from models.dense_scaling import DenseScale, Standardise
+from models.lookup_keys import lookup_keys
 from models.ranker import Ranker
 from models.rankers.arch import Arch
 from models.registry import arch_class
-from models.table_layout import keys_of, lay_out, looked_up_features
+from models.table_layout import lay_out, looked_up_features
 from models.tables import build_tables
 
 
@@ -43,20 +44,13 @@ def build_ranker(
         groups,
         layout,
         arch,
-        split_ids=_split_ids(config, schema),
+        split_ids=lookup_keys(config, schema),
         compose=Composition(layout, schema.sparse_names, generator),
         looked_up=looked_up_features(config, schema),
         standardise=_standardise(config, dense_scale),
         embedding_dropout=config.embedding_dropout,
         num_slices=num_slices,
     )
-
-
-def _split_ids(config: ModelConfig, schema: Schema) -> SplitIds | None:
-    keys = {feature.name: keys_of(config, feature) for feature in schema.sparse}
-    if all(len(each) == 1 for each in keys.values()):
-        return None
-    return SplitIds(keys, config.tables.quotient_remainder.collisions)
 
 
 def _standardise(config: ModelConfig, scale: DenseScale | None) -> Standardise | None:

@@ -97,7 +97,7 @@ def model_card(config: ModelConfig, schema: Schema) -> ModelCard:
         interactions=str(getattr(ranker.arch, "interactions", "")),
         num_dense=len(schema.dense),
         tables=tuple(_tables(name, group, schema) for name, group in zip(names, layout, strict=True)),
-        parts=(*_composed(ranker.compose), *_parts(ranker.arch, trace)),
+        parts=(*_composed(ranker.compose, layout), *_parts(ranker.arch, trace)),
         logit_inputs=trace.sources_of_result,
     )
 
@@ -120,7 +120,10 @@ def _tables(name: str, group: Sequence[FeatureVector], schema: Schema) -> Tables
 
 
 def _bytes_read(vector: FeatureVector, feature: SparseFeature) -> float:
-    return feature.pooling_factor * sum(piece.width * _BYTES[piece.dtype] for piece in vector.pieces)
+    of_each_id = sum(piece.width * _BYTES[piece.dtype] for piece in vector.pieces)
+    if vector.operation == "position":  # an id is looked up at its own position only
+        of_each_id /= len(vector.pieces)
+    return feature.pooling_factor * of_each_id
 
 
 def _traced(arch: nn.Module, schema: Schema, groups: dict[str, list[FeatureVector]]) -> ArchTrace:
@@ -139,10 +142,17 @@ def _group_width(group: Sequence[FeatureVector]) -> int:
     return sum(vector.dim for vector in group)
 
 
-def _composed(compose: nn.Module) -> list[Part]:
-    """Projections of narrow tables to the common width, where there are any."""
-    size = sum(weight.numel() for weight in compose.parameters())
-    return [Part(name="projections", parameters=size, flops_per_sample=2 * size, out_features=0)] if size else []
+def _composed(compose: nn.Module, layout: Sequence[Sequence[FeatureVector]]) -> list[Part]:
+    """Learned weights of positions, and projections of narrow tables to the common width, where there are any."""
+    weighted = [vector for group in layout for vector in group if vector.operation == "position"]
+    num_weights = sum(len(vector.pieces) for vector in weighted)
+    size = sum(weight.numel() for weight in compose.parameters()) - num_weights
+    flops = sum(2 * len(vector.pieces) * vector.width for vector in weighted)
+    parts = [
+        Part(name="position weights", parameters=num_weights, flops_per_sample=flops, out_features=0),
+        Part(name="projections", parameters=size, flops_per_sample=2 * size, out_features=0),
+    ]
+    return [part for part in parts if part.parameters]
 
 
 def _parts(arch: nn.Module, trace: ArchTrace) -> list[Part]:

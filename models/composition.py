@@ -3,13 +3,15 @@
 B: batch rows, F: sparse features, D: embedding dimension.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from models.mlp import fill_normal
+from models.positions import PositionWeights
 from models.table_layout import FeatureVector
 
 
@@ -51,31 +53,41 @@ class SplitIds(nn.Module):
 class Compose(nn.Module):
     """A group's vectors side by side, float32 [B, sum of their D], from its pooled pieces [B, columns] and the features' KJT.
 
-    For each feature: pieces over the number of ids (mean pooling; an empty bag stays 0), then quotient and remainder row
-    added, multiplied or side by side, then the projection to D, without a bias, where the table is narrower. As in the DLRM
-    reference, a bag of several ids is pooled before its two parts meet.
+    For each feature: pieces over the number of ids (mean pooling; an empty bag stays 0), then positions summed by their
+    weights, or quotient and remainder row added, multiplied or side by side, then the projection to D, without a bias, where
+    the table is narrower. As in the DLRM reference, a bag of several ids is pooled before its two parts meet.
     """
 
     def __init__(self, vectors: Sequence[FeatureVector], features: Sequence[str], generator: torch.Generator) -> None:
         super().__init__()
         self._vectors = list(vectors)
         self._widths = [piece.width for vector in vectors for piece in vector.pieces]
+        self._firsts = list(accumulate((len(vector.pieces) for vector in vectors), initial=0))
         self._places = [list(features).index(vector.feature) for vector in vectors]
         self._needs_lengths = any(vector.is_mean for vector in vectors)
         self.projections = nn.ModuleDict(
             {vector.feature: _projection(vector, generator) for vector in vectors if vector.width != vector.dim}
         )
+        self.position_weights = nn.ModuleDict(
+            {
+                vector.feature: PositionWeights(len(vector.pieces))
+                for vector in vectors
+                if vector.operation == "position"
+            }
+        )
 
     def forward(self, pooled: Tensor, sparse: KeyedJaggedTensor) -> Tensor:
-        pieces = iter(pooled.float().split(self._widths, dim=1))
+        pieces = pooled.float().split(self._widths, dim=1)
         lengths = sparse.lengths().view(-1, pooled.shape[0]).clamp(min=1) if self._needs_lengths else None
         return torch.cat([self._vector(i, vector, pieces, lengths) for i, vector in enumerate(self._vectors)], dim=1)
 
-    def _vector(self, i: int, vector: FeatureVector, pieces: Iterator[Tensor], lengths: Tensor | None) -> Tensor:
-        parts = [next(pieces) for _ in vector.pieces]
+    def _vector(self, i: int, vector: FeatureVector, pieces: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
+        parts = [pieces[self._firsts[i] + k] for k in range(len(vector.pieces))]
         if vector.is_mean and lengths is not None:
             parts = [part / lengths[self._places[i]].unsqueeze(1) for part in parts]
-        if len(parts) == 1:
+        if vector.feature in self.position_weights:
+            met = self.position_weights[vector.feature](parts)
+        elif len(parts) == 1:
             met = parts[0]
         elif vector.operation == "concat":
             met = torch.cat(parts, dim=1)

@@ -53,8 +53,10 @@ class TableOverride:
     """Whether it is split, whatever the threshold says; `operation` must be set."""
     width: int | None = None
     """Its columns, whatever the mixed dimensions say; projected to the embedding dimension where they are fewer."""
-    pooling: Literal["sum", "mean"] | None = None
-    """How the vectors of a bag become one."""
+    pooling: Literal["sum", "mean", "position"] | None = None
+    """How the vectors of a bag become one; `position`: their sum with a learned weight per position in the bag."""
+    positions: int | None = None
+    """Positions with a weight of their own (`position` only); later ids share the last one's. None: the data's `max_length`."""
     dtype: Literal["fp32", "fp16"] | None = None
     """How its weights are stored."""
     pretrained: str | None = None
@@ -66,6 +68,11 @@ class TableOverride:
         if self.width is not None and (self.width < 4 or self.width % 4):
             raise ConfigError(
                 f"model.tables.override.<table>.width is {self.width}; FBGEMM's kernels take widths in fours."
+            )
+        if self.positions is not None and self.positions < 2:
+            raise ConfigError(
+                f"model.tables.override.<table>.positions is {self.positions}; expected 2 or more, or none for the data's "
+                "max_length."
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from data.errors import ConfigError
 from data.schema import Schema, SparseFeature
 from models.config import ModelConfig
+from models.position_layout import check_positions, num_positions, position_key, shares_of_positions
 from models.table_config import TableOverride
 
 FIRST_ORDER_WIDTH = 4
@@ -56,6 +57,7 @@ class FeatureVector:
     feature: str
     pieces: tuple[Piece, ...]
     operation: str
+    """What makes one vector of several pieces: add, mult or concat; position: a sum with learned weights."""
     dim: int
     is_mean: bool = False
 
@@ -74,6 +76,7 @@ class FeatureVector:
 def lay_out(config: ModelConfig, schema: Schema, groups: Sequence[TableGroup]) -> list[list[FeatureVector]]:
     """The vectors of each group. ConfigError where settings and data do not go together."""
     config.tables.check_tables(list(schema.features_of_tables))
+    check_positions(config, schema)
     of_name = {feature.name: feature for feature in schema.sparse}
     smallest = min((feature.num_embeddings for feature in schema.sparse), default=1)
     return [
@@ -88,7 +91,9 @@ def lay_out(config: ModelConfig, schema: Schema, groups: Sequence[TableGroup]) -
 
 
 def keys_of(config: ModelConfig, feature: SparseFeature) -> tuple[str, ...]:
-    """The keys that a feature is looked up by: its name, or those of quotient and remainder."""
+    """The keys that a feature is looked up by: its name, those of its positions, or those of quotient and remainder."""
+    if count := num_positions(config, feature):
+        return tuple(position_key(feature, k) for k in range(count))
     if not _is_split(config, feature):
         return (feature.name,)
     return (feature.name + _QUOTIENT, feature.name + _REMAINDER)
@@ -96,7 +101,11 @@ def keys_of(config: ModelConfig, feature: SparseFeature) -> tuple[str, ...]:
 
 def looked_up_features(config: ModelConfig, schema: Schema) -> tuple[SparseFeature, ...]:
     """The features as the tables see them, by key: what the planner's estimates count."""
-    return tuple(replace(feature, name=key, table="") for feature in schema.sparse for key in keys_of(config, feature))
+    return tuple(
+        replace(feature, name=key, table="", pooling_factor=factor)
+        for feature in schema.sparse
+        for key, factor in zip(keys_of(config, feature), _pooling_factors(config, feature), strict=True)
+    )
 
 
 def mixed_width(dim: int, rows: int, smallest: int, temperature: float, *, power_of_two: bool) -> int:
@@ -133,10 +142,7 @@ def _embedding(config: ModelConfig, feature: SparseFeature, group: TableGroup, s
         raise ConfigError(
             f"Table {whole.table} is {whole.width} wide, its vectors {dim}: a table is projected up, never down."
         )
-    operation = config.tables.quotient_remainder.operation
-    pieces = _split(config, whole, operation) if _is_split(config, feature) else (whole,)
-    is_mean = settings.pooling == "mean"
-    return FeatureVector(feature=feature.name, pieces=pieces, operation=operation, dim=dim, is_mean=is_mean)
+    return _vector(config, feature, whole, config.tables.quotient_remainder.operation, dim)
 
 
 def _first_order(config: ModelConfig, feature: SparseFeature, group: TableGroup) -> FeatureVector:
@@ -149,9 +155,16 @@ def _first_order(config: ModelConfig, feature: SparseFeature, group: TableGroup)
         low=0.0,
         high=0.0,
     )
-    pieces = _split(config, whole, "add") if _is_split(config, feature) else (whole,)
+    return _vector(config, feature, whole, "add", FIRST_ORDER_WIDTH)
+
+
+def _vector(config: ModelConfig, feature: SparseFeature, whole: Piece, operation: str, dim: int) -> FeatureVector:
+    if count := num_positions(config, feature):
+        pieces, operation = tuple(replace(whole, key=position_key(feature, k)) for k in range(count)), "position"
+    else:
+        pieces = _split(config, whole, operation) if _is_split(config, feature) else (whole,)
     is_mean = config.tables.of(feature.table_name).pooling == "mean"
-    return FeatureVector(feature=feature.name, pieces=pieces, operation="add", dim=FIRST_ORDER_WIDTH, is_mean=is_mean)
+    return FeatureVector(feature=feature.name, pieces=pieces, operation=operation, dim=dim, is_mean=is_mean)
 
 
 def _split(config: ModelConfig, whole: Piece, operation: str) -> tuple[Piece, ...]:
@@ -181,6 +194,13 @@ def _split(config: ModelConfig, whole: Piece, operation: str) -> tuple[Piece, ..
     return quotient, remainder
 
 
+def _pooling_factors(config: ModelConfig, feature: SparseFeature) -> list[float]:
+    """Mean ids per bag of each key."""
+    if count := num_positions(config, feature):
+        return shares_of_positions(feature.pooling_factor, count)
+    return [feature.pooling_factor] * len(keys_of(config, feature))
+
+
 def _is_split(config: ModelConfig, feature: SparseFeature) -> bool:
     trick, settings = config.tables.quotient_remainder, config.tables.of(feature.table_name)
     if trick.operation == "off":
@@ -188,6 +208,8 @@ def _is_split(config: ModelConfig, feature: SparseFeature) -> bool:
         return False
     if settings.quotient_remainder is not None:
         return settings.quotient_remainder
+    if settings.pooling == "position":
+        return False
     return feature.num_embeddings > max(trick.threshold, trick.collisions)
 
 

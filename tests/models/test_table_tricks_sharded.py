@@ -149,4 +149,4 @@ class _Pipelined(torch.nn.Module):
 
 
 def test_train_pipelines_fetch_split_ids_ahead_like_others(run_on_ranks: RunOnRanks) -> None:
-    assert run_on_ranks(1, pipelined_lookups, ["mean", "add"]) == [[1, 1]]
+    assert run_on_ranks(1, pipelined_lookups, ["mean", "add", "position"]) == [[1, 1, 1]]

@@ -58,6 +58,11 @@ def _split(operation: str, **more: Any) -> Trick:
     return Trick(TablesConfig(quotient_remainder=trick, **more))
 
 
+def _by_position(table: str, schema: Schema, *, quotient_remainder: str = "off", **more: Any) -> Trick:
+    pooled = {table: TableOverride(pooling="position", positions=3)}
+    return replace(_split(quotient_remainder, override=pooled, **more), schema=schema)
+
+
 NARROW = MixedDimensionsConfig(temperature=0.4, threshold=35)
 FROZEN = {"t0": TableOverride(frozen=True), "t1": TableOverride(frozen=True), "t2": TableOverride(frozen=True)}
 TRICKS = {
@@ -70,6 +75,8 @@ TRICKS = {
     "weighted": Trick(schema=WEIGHTED),
     "weighted add": replace(_split("add"), schema=WEIGHTED),
     "shared": Trick(schema=SHARED),
+    "position": _by_position("t1", WEIGHTED, quotient_remainder="add", mixed_dimensions=NARROW),
+    "position shared": _by_position("both", SHARED),
     "frozen": Trick(TablesConfig(override=FROZEN)),
     "pretrained": Trick(TablesConfig(override={"t1": TableOverride(pretrained="<dir>/t1.npy", width=8)})),
 }

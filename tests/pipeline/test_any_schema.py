@@ -1,5 +1,6 @@
 """Data of four shapes through the documented commands of docs/data.md: prepared, trained on and evaluated."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from data.config import GenerateConfig
 from data.generating.generator import generate
 from data.manifest import Manifest
 from pipeline.auc_doctor.gathering import look_at_rows
+from pipeline.checkpointing.tensors import read_whole
 from pipeline.cli import main
+from tests.pipeline.forked_ranks import run_on_forked_ranks
 from tests.pipeline.job_runs import REPOSITORY, losses_of, metrics_of, run_command, tiny_settings
 
 SPECS = REPOSITORY / "pipeline/configs/specs"
@@ -78,6 +81,30 @@ def test_ratings_with_lists_and_weights_are_learned_on_two_ranks(prepared_rating
     assert main(["train", *settings, *more]) == 0
     num_steps = len(losses_of(tmp_path / "pair"))
     assert len(losses_of(tmp_path / "more")) == num_steps // 3
+
+
+def test_genres_weighed_by_position_are_learned_on_two_ranks_exported_and_described(
+    prepared_ratings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = {"override": {"genres": {"pooling": "position"}}}  # as many positions as the spec's max_length: 6
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({"model": {"ranker": "mlp", "tables": tables}}))
+    settings = [*tiny_settings(prepared_ratings, tmp_path, "run"), "--model.dense_arch=[64,16]"]
+    arguments = ["train", f"--config={tmp_path / 'job.yaml'}", *settings, "--training.num_epochs=3"]
+    assert run_on_forked_ranks(arguments, 2, tmp_path / "said") == [0, 0], (tmp_path / "said").read_text()
+    run = tmp_path / "run"
+    assert 0.85 < metrics_of(run)["test/auc"] < 0.95
+    name = "model.ranker.compose.groups.0.position_weights.genres.weight"
+    (checkpoint,) = (run / "checkpoints").glob("step-*")
+    weights = read_whole(checkpoint, name)[""]
+    assert weights.shape == (6,)
+    assert (weights[:3] - 1).abs().max() > 0.01  # no row has more than three genres
+    assert (weights[3:] == 1).all()
+    assert main(["export", str(run), f"--output={tmp_path / 'bundle'}", "--formats=[exported]"]) == 0
+    assert main(["evaluate", str(run), f"--out={tmp_path / 'again'}", "--eval_batch_size=500"]) == 0
+    assert metrics_of(tmp_path / "again")["test/auc"] == pytest.approx(metrics_of(run)["test/auc"], abs=1e-6)
+    capsys.readouterr()
+    assert main(["describe", f"--config={tmp_path / 'job.yaml'}", f"--data.path={prepared_ratings}"]) == 0
+    assert re.search(r"position weights +6 ", capsys.readouterr().out)
 
 
 def test_criteo_kaggle_format_is_prepared_by_its_spec_as_without_one(tmp_path: Path) -> None:

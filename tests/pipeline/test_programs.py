@@ -13,6 +13,7 @@ from models.config import ModelConfig
 from models.loss_config import LossConfig
 from models.registry import RANKERS
 from models.served import ServedRanker, WeightedServedRanker
+from models.table_config import TableOverride, TablesConfig
 from pipeline.inference.programs import load_program, make_program
 
 SCHEMA = Schema(
@@ -49,8 +50,16 @@ def test_scores_are_the_corrected_probabilities_of_the_ranker():
     torch.testing.assert_close(found, p / (p + (1 - p) / 0.1), rtol=1e-5, atol=1e-7)
 
 
-def test_lists_with_weights_are_served_and_exported(tmp_path: Path):
-    ranker = build_ranker(config_of("dcnv2"), LISTS, device="cpu").eval()
+BY_POSITION = TablesConfig(override={"tags": TableOverride(pooling="position", positions=2)})
+
+
+@pytest.mark.parametrize("tables", [TablesConfig(), BY_POSITION])
+def test_lists_with_weights_are_served_and_exported(tables: TablesConfig, tmp_path: Path):
+    ranker = build_ranker(replace(config_of("dcnv2"), tables=tables), LISTS, device="cpu").eval()
+    with torch.no_grad():
+        for name, weight in ranker.named_parameters():
+            if "position_weights" in name:
+                weight.copy_(torch.tensor([0.5, -1.0]))
     served = WeightedServedRanker(ranker, LossConfig(), LISTS.sparse_names)
     # Rows: tags [1 2], [], [3], shops 7, 8, 9.
     flat = (
