@@ -135,6 +135,8 @@ class PrepareConfig:
     """Rows per Parquet row group: the unit that a training reader reads."""
     block_mib: int = 1
     """Raw text handled at a time and thread, in MiB; memory grows with it."""
+    count_memory_mib: int = 512
+    """Memory for counts of ids, in MiB, about; what it does not hold goes to files beside the output. Same bytes."""
     num_threads: int = 2
     """Threads that parse, map and compress blocks (engine=threads), or cores of a Ray cluster started here."""
     engine: Literal["threads", "ray"] = "threads"
@@ -149,7 +151,7 @@ class PrepareConfig:
     """Prepare again even where the output holds the same thing already; replace a dataset made otherwise."""
 
     def __post_init__(self) -> None:
-        for name in ("min_count", "rows_per_part", "row_group_rows", "block_mib", "num_threads"):
+        for name in ("min_count", "rows_per_part", "row_group_rows", "block_mib", "count_memory_mib", "num_threads"):
             _require_at_least(f"prepare.{name}", getattr(self, name), 1)
         if self.rows_per_part % self.row_group_rows:
             raise ConfigError(

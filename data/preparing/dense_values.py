@@ -4,12 +4,15 @@ Legend: n rows of a block.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from data.preparing.exact_sums import ColumnSums
 from data.raw.spec_rows import Numbers
 from data.spec.feature_spec import DenseSpec, Transform
+
+_NUM_LOGARITHMS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,26 @@ def moment_sums(spec: DenseSpec, numbers: Numbers, is_train: np.ndarray) -> Colu
 
 def _transformed(transform: Transform, values: np.ndarray) -> np.ndarray:
     if transform.kind == "log":
-        return np.log1p(np.maximum(values, np.float32(0)))
+        return _logarithms(values)
     if transform.kind == "clip":
         return np.clip(values, _bound(transform.low), _bound(transform.high))
     return values
+
+
+def _logarithms(values: np.ndarray) -> np.ndarray:
+    """log(1 + max(x, 0)), float32 [n]; of whole numbers, as counts are, it is looked up."""
+    values = np.maximum(values, np.float32(0))
+    places = np.minimum(values, np.float32(_NUM_LOGARITHMS - 1)).astype(np.intp)
+    is_other = places != values
+    found = _logarithms_of_whole().take(places)
+    if is_other.any():
+        found[is_other] = np.log1p(values[is_other])
+    return found
+
+
+@cache
+def _logarithms_of_whole() -> np.ndarray:
+    return np.log1p(np.arange(_NUM_LOGARITHMS, dtype=np.float32))
 
 
 def _bound(bound: float | None) -> np.float32 | None:

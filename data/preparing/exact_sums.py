@@ -5,6 +5,7 @@ A number is its mantissa, a whole number of 24 bits, times a power of two. Manti
 Legend: n rows of a block.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -64,7 +65,36 @@ class NumberSums:
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.int32)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    sums = _sums_of_alike(values)
+    return _sums_of_any(values) if sums is None else sums
+
+
+def _sums_of_alike(values: np.ndarray) -> np.ndarray | None:
+    """The sums where all numbers are multiples of the unit that the largest leaves room for, as most columns are; else none.
+
+    As multiples of one unit they are whole numbers below 2**31, whose squares are below 2**62: all belong to one exponent.
+    """
+    sums = np.zeros((3, _EXPONENTS), dtype=np.int64)
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+    if largest == 0:
+        return sums
+    exponent = math.frexp(largest)[1] + _BIAS - 31
+    if not (math.isfinite(largest) and 0 < exponent < _EXPONENTS):
+        return None
+    scaled = values * 2.0 ** (_BIAS - exponent)
+    whole = scaled.astype(np.int64)
+    if not np.array_equal(whole, scaled):
+        return None
+    sums[0, exponent] = whole.sum()
+    whole *= whole
+    sums[1, exponent] = (whole >> 24).sum()
+    sums[2, exponent] = (whole & _LOW_24).sum()
+    return sums
+
+
+def _sums_of_any(values: np.ndarray) -> np.ndarray:
+    bits = values.view(np.int32)
     exponents = (bits >> 23) & 0xFF
     mantissas = (bits & 0x7FFFFF).astype(np.int64)
     mantissas[exponents > 0] |= 1 << 23

@@ -120,7 +120,7 @@ def _id_map(directory: Path, spec: FeatureSpec, table: str) -> IdMap:
     try:
         stored = pq.read_table(path)
         ids, rows = stored["id"].combine_chunks(), stored["row"].to_numpy()
-        id_map = IdMap(_keys(ids), stored["count"].to_numpy(), min_count=1)
+        id_map = IdMap(_keys(ids), stored["count"].to_numpy())
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DataError(
             f"{path} cannot be read ({error}): it holds the table rows of ids. Prepare the dataset again (force=true)."

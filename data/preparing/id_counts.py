@@ -21,6 +21,11 @@ class IdCounter:
         if self._num_pending >= max(_MERGE_AT_LEAST, len(self._merged)):
             self._merge()
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of what is held, in bytes; merging takes some times more for a moment."""
+        return self._merged.nbytes + 8 * self._num_pending
+
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct ids, uint32, ascending, and their counts, int64."""
         self._merge()
@@ -41,8 +46,11 @@ def count_ids(ids: np.ndarray) -> np.ndarray:
     """The distinct ids of a block with their counts, packed as `IdCounter` takes them; uint64, ascending."""
     ids = np.sort(ids)
     starts = _run_starts(ids)
-    counts = np.diff(starts, append=len(ids)).astype(np.uint64)
-    return (ids[starts].astype(np.uint64) << _HALF) | counts
+    packed = ids[starts].astype(np.uint64)
+    packed <<= _HALF
+    packed[:-1] |= (starts[1:] - starts[:-1]).view(np.uint64)
+    packed[-1:] |= np.uint64(len(ids)) - starts[-1:].view(np.uint64)
+    return packed
 
 
 def _run_starts(ascending: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.counter import counters, derive_key, mix
+from data.preparing.key_counts import KeyCounts
 
 # Fibonacci hashing: an odd factor close to 2**32 (or 2**64) / golden ratio spreads any ids over all buckets.
 _SPREAD = {4: np.uint32(0x9E3779B1), 8: np.uint64(0x9E3779B97F4A7C15)}
@@ -20,24 +21,24 @@ class IdMap:
     Looking up walks a short bucket: spread ids are sorted and `starts[b]` is the first of those whose upper bits are b.
     """
 
-    def __init__(self, ids: np.ndarray, counts: np.ndarray, min_count: int) -> None:
-        kept = counts >= min_count
-        ids, counts = ids[kept], counts[kept]
-        order = np.lexsort((ids, -counts))
-        self.ids, self.counts = ids[order], counts[order]
-        self._order = np.flatnonzero(kept)[order]
+    def __init__(self, ids: np.ndarray, counts: np.ndarray) -> None:
+        """`ids` in any order, none twice, and how often each occurs; those that are too rare are left out already."""
+        order = id_order(ids, counts)
+        self._num_ids = len(ids)
         self._spread = _SPREAD[ids.itemsize]
-        spread = self.ids * self._spread
+        spread = ids[order] * self._spread
         by_spread = np.argsort(spread)
         self._keys = np.append(spread[by_spread], ids.dtype.type(0))
-        self._rows = np.append(by_spread + 1, 0).astype(np.int32)
+        self._rows = np.append(by_spread.astype(np.int32) + np.int32(1), np.int32(0))
         bits = max(1, len(ids).bit_length())
         self._shift = ids.dtype.type(8 * ids.itemsize - bits)
-        self._starts = np.searchsorted(self._keys[:-1] >> self._shift, np.arange((1 << bits) + 1)).astype(np.int32)
+        in_bucket = np.bincount((self._keys[:-1] >> self._shift).astype(np.intp), minlength=1 << bits)
+        self._starts = np.zeros((1 << bits) + 1, np.int32)
+        np.cumsum(in_bucket, out=self._starts[1:])
 
     @property
     def num_rows(self) -> int:
-        return len(self.ids) + 1
+        return self._num_ids + 1
 
     def rows(self, ids: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Table rows of ids, int32 [n]."""
@@ -56,16 +57,26 @@ class IdMap:
         rows[missing] = 0
         return rows
 
-    def table(self, texts: pa.StringArray | None = None, is_signed: bool = False) -> pa.Table:
-        """The map as columns id, row (int32), count in train (int64), in row order; row 0 is left out.
+    def lacks(self, ids: np.ndarray) -> np.ndarray:
+        """Which of the ids have no row of their own; bool [n]."""
+        return self.rows(ids, np.zeros(len(ids), dtype=bool)) == 0
 
-        `texts`: the text of every id that was given, in the order given; they take the place of their keys. `is_signed`: the ids
-        are the bits of int64.
-        """
-        ids = self.ids.view(np.int64) if is_signed else self.ids
-        column = pa.array(ids) if texts is None else texts.take(pa.array(self._order))
-        rows = np.arange(1, self.num_rows, dtype=np.int32)
-        return pa.table({"id": column, "row": pa.array(rows), "count": pa.array(self.counts)})
+
+def id_order(ids: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Which id has row 1, which row 2, and so on."""
+    return np.lexsort((ids, -counts))
+
+
+def id_table(kept: KeyCounts, is_signed: bool = False) -> pa.Table:
+    """The map of these ids as columns id, row (int32), count in train (int64), in row order; row 0 is left out.
+
+    Texts take the place of their keys. `is_signed`: the keys are the bits of int64.
+    """
+    order = id_order(kept.keys, kept.counts)
+    ids = kept.keys.view(np.int64) if is_signed else kept.keys
+    column = pa.array(ids[order]) if kept.texts is None else kept.texts.take(pa.array(order))
+    rows = np.arange(1, len(kept) + 1, dtype=np.int32)
+    return pa.table({"id": column, "row": pa.array(rows), "count": pa.array(kept.counts[order])})
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,10 @@ class IdHash:
         """Table rows of ids, int32 [n]."""
         if self.seed is not None:
             ids = mix(counters(ids) + np.uint64(derive_key(self.seed)))
-        rows = (ids % ids.dtype.type(self.num_rows - 1)).astype(np.int32) + np.int32(1)
+        # Dividing by one number is done many numbers at a time, taking the remainder is not.
+        size = ids.dtype.type(self.num_rows - 1)
+        rows = (ids - ids // size * size).astype(np.int32)
+        rows += np.int32(1)
         rows[missing] = 0
         return rows
 

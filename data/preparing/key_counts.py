@@ -29,6 +29,27 @@ class KeyCounts:
         places = order[np.searchsorted(bags.text_keys, keys, sorter=order)]
         return cls(keys, counts.astype(np.int64), bags.texts.take(pa.array(places)))
 
+    @classmethod
+    def none(cls) -> "KeyCounts":
+        return cls(np.empty(0, np.uint64), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, places: slice) -> "KeyCounts":
+        texts = None if self.texts is None else self.texts[places]
+        return KeyCounts(self.keys[places], self.counts[places], texts)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.keys.nbytes + self.counts.nbytes + (self.texts.nbytes if self.texts is not None else 0)
+
+    def at_least(self, min_count: int) -> "KeyCounts":
+        """Those keys that occur so often."""
+        kept = self.counts >= min_count
+        texts = None if self.texts is None else self.texts.filter(pa.array(kept))
+        return KeyCounts(self.keys[kept], self.counts[kept], texts)
+
 
 class KeyCounter:
     """Counts of uint64 keys."""
@@ -37,25 +58,27 @@ class KeyCounter:
         self._merged: KeyCounts | None = None
         self._pending: list[KeyCounts] = []
         self._num_pending = 0
+        self.num_bytes = 0
+        """Memory of what is held, in bytes; merging takes some times more for a moment."""
 
     def add(self, block: KeyCounts) -> None:
         """Merging waits until as much is pending as is merged: O(log n) sorts of a key."""
         self._pending.append(block)
-        self._num_pending += len(block.keys)
-        if self._num_pending >= max(_MERGE_AT_LEAST, len(self._merged.keys) if self._merged else 0):
+        self._num_pending += len(block)
+        self.num_bytes += block.num_bytes
+        if self._num_pending >= max(_MERGE_AT_LEAST, len(self._merged) if self._merged else 0):
             self._merge()
 
     def result(self) -> KeyCounts:
         self._merge()
-        return self._merged or KeyCounts(np.empty(0, np.uint64), np.empty(0, np.int64))
+        return self._merged or KeyCounts.none()
 
     def _merge(self) -> None:
         pieces = [*([self._merged] if self._merged else []), *self._pending]
         self._pending, self._num_pending = [], 0
-        if len(pieces) > 1:
-            self._merged = _merged(pieces)
-        elif pieces:
-            self._merged = pieces[0]
+        if pieces:
+            self._merged = merge_counts(pieces)
+            self.num_bytes = self._merged.num_bytes
 
 
 class PackedCounter:
@@ -63,6 +86,10 @@ class PackedCounter:
 
     def __init__(self) -> None:
         self._counter = IdCounter()
+
+    @property
+    def num_bytes(self) -> int:
+        return self._counter.num_bytes
 
     def add(self, packed: np.ndarray) -> None:
         self._counter.add(packed)
@@ -78,12 +105,10 @@ def count_keys(bags: Bags, is_counted: np.ndarray) -> KeyCounts | np.ndarray:
     return KeyCounts.of(bags, is_counted)
 
 
-def merge_counts(several: list[KeyCounts]) -> KeyCounts:
-    """The counts of several features together."""
-    return several[0] if len(several) == 1 else _merged(several)
-
-
-def _merged(pieces: list[KeyCounts]) -> KeyCounts:
+def merge_counts(pieces: list[KeyCounts]) -> KeyCounts:
+    """The sums of several counts, by key. Of two texts of a key the first is kept."""
+    if len(pieces) == 1:
+        return pieces[0]
     keys = np.concatenate([piece.keys for piece in pieces])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]

@@ -7,16 +7,19 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Enough that no thread waits while the consumer is busy with several results at once.
+_IN_FLIGHT_PER_THREAD = 4
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
-    """`function(item)` for each item, in order. At most `num_threads` + 1 items are in flight, whatever the stream's length."""
+    """`function(item)` for each item, in order. Few items a thread are in flight, whatever the stream's length."""
+    most = num_threads * _IN_FLIGHT_PER_THREAD
     with ThreadPoolExecutor(num_threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > num_threads:
+                if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,7 +1,8 @@
 """Raw Criteo text to a prepared dataset: Parquet parts, id maps and a manifest, in memory that does not grow with the rows.
 
-With ids=map two passes: the first counts the ids of the train split, the second looks rows up and writes them. With ids=hash
-one pass. A block is parsed and turned into columns on a thread of its own; results are taken and written in order.
+With ids=map two passes: the first counts the ids of the train split, in files where memory has no room for the counts, the
+second looks rows up and writes them. With ids=hash one pass. A block is parsed and turned into columns on a thread of its own;
+results are taken and written in order.
 
 Legend: n rows of a block.
 """
@@ -22,16 +23,18 @@ from data.config import PrepareConfig
 from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE
 from data.errors import DataError
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, Split, fingerprint_of
+from data.preparing.count_runs import RunFolder
 from data.preparing.ordered import Item, Result, map_in_order
 from data.preparing.parts import Finished, PartWriter
 from data.preparing.prepared_before import find_prepared
 from data.preparing.progress import Progress
 from data.preparing.ray_engine import map_on_ray, ray_cluster
-from data.preparing.recipe import Fitted, Outcome, Recipe, Tally
+from data.preparing.recipe import Fitted, Outcome, Recipe
 from data.preparing.spec_recipe import SpecRecipe
 from data.preparing.splits import LEFT_OUT, TRAIN, Splitter
-from data.preparing.standing import Standing, source_marks, standing_of, whole_parts_of
-from data.preparing.workplace import COUNTED, COUNTING, WRITING, Workplace, workplace
+from data.preparing.standing import Standing, source_marks, whole_counts_of, whole_parts_of
+from data.preparing.tallies import Tally
+from data.preparing.workplace import COUNTED, COUNTING, NOTES_VERSION, WRITING, Workplace, workplace
 from data.raw.bad_lines import BadLines, BlockAccount
 from data.spec.criteo import criteo_spec
 from data.spec.feature_spec import FeatureSpec
@@ -57,6 +60,7 @@ def prepare(config: PrepareConfig) -> Manifest:
         return found
     identity = {
         "version": MANIFEST_VERSION,
+        "notes": NOTES_VERSION,
         "settings": settings,
         "block_mib": config.block_mib,
         "source": source_marks(files),
@@ -142,7 +146,8 @@ class _Preparation:
 
     def _counted(self) -> Tally:
         """The tally of the first pass, kept for a run that is stopped in the second."""
-        tally = self._place.noted(COUNTED)
+        noted = self._place.noted(COUNTED)
+        tally = whole_counts_of(noted, *self._runs(COUNTING)) if noted else None
         if tally is None:
             tally = self._count()
             self._place.note(COUNTED, tally)
@@ -150,7 +155,7 @@ class _Preparation:
         return tally
 
     def _count(self) -> Tally:
-        at = standing_of(self._place.noted(COUNTING), self._no_bad_lines(), self._recipe.new_tally())
+        at = self._standing(self._place.noted(COUNTING), COUNTING)
         count = partial(self._count_block, at.next_block)
         with Progress("counting ids", self._num_source_bytes, self._config.show_progress) as progress:
             for number, counted in enumerate(self._map(count, enumerate(self._source))):
@@ -173,8 +178,7 @@ class _Preparation:
         return _Counted(block.num_source_bytes, block.num_lines, BlockAccount.of(block, rows), tally)
 
     def _write(self, fitted: Fitted) -> tuple[BadLines, dict[str, Split], Tally]:
-        noted = whole_parts_of(self._place.noted(WRITING), self._place.directory)
-        at = standing_of(noted, self._no_bad_lines(), fitted.new_tally())
+        at = self._standing(whole_parts_of(self._place.noted(WRITING), self._place.directory), WRITING)
         writers = self._writers(fitted, at.finished)
         first = min(at.next_block, *(writer.first_block for writer in writers))
         transform = partial(self._transform_block, first, fitted=fitted)
@@ -225,6 +229,17 @@ class _Preparation:
         if self._config.engine == "ray":
             return map_on_ray(function, blocks)
         return map_in_order(function, blocks, self._config.num_threads)
+
+    def _standing(self, noted: Standing | None, name: str) -> Standing:
+        """Where an earlier run stood in a pass, or the beginning."""
+        runs = self._runs(name)
+        if whole_counts_of(noted.tally if noted else None, *runs) and noted:
+            return noted
+        return Standing(self._no_bad_lines(), Tally(*runs))
+
+    def _runs(self, name: str) -> tuple[RunFolder, int]:
+        """Where a pass keeps the counts that memory has no room for, and how much room they have, in bytes."""
+        return RunFolder(self._place.counts_folder(name)), self._config.count_memory_mib << 20
 
     def _no_bad_lines(self) -> BadLines:
         return BadLines(self._config.max_bad_fraction, self._recipe.expected_lines)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.manifest import DenseStatistics, SourceFile, SparseStatistics
+from data.preparing.tallies import Tally
 from data.raw.spec_rows import SpecRows
 from data.schema import Schema
 
@@ -29,12 +30,6 @@ class RawSource(Protocol):
     def count_rows(self, file: Path) -> int:
         """Rows of one of the files, bad ones counted."""
         ...
-
-
-class Tally(Protocol):
-    """What is gathered over the train rows. Blocks may be added in any order: the result is the same."""
-
-    def add(self, block_tally: Any, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -55,9 +50,7 @@ class Fitted(Protocol):
         """The rows as a part stores them, and the tally of the train rows (is_train bool [n])."""
         ...
 
-    def new_tally(self) -> Tally: ...
-
-    def outcome(self, tally: Any) -> Outcome: ...
+    def outcome(self, tally: Tally) -> Outcome: ...
 
 
 class Recipe(Protocol):
@@ -85,8 +78,6 @@ class Recipe(Protocol):
         """The tally of a block in the counting pass."""
         ...
 
-    def new_tally(self) -> Tally: ...
-
-    def fit(self, tally: Any, directory: Path) -> Fitted:
+    def fit(self, tally: Tally | None, directory: Path) -> Fitted:
         """Fit what the train rows decide, and write id maps into the directory. `tally` is none unless `counts_first`."""
         ...

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.manifest import SparseStatistics
+from data.preparing.count_runs import SpilledCounts, merge_ascending
 from data.preparing.dense_values import Moments, dense_values, moment_sums
 from data.preparing.exact_sums import ColumnSums
-from data.preparing.id_rows import IdMap
-from data.preparing.key_counts import KeyCounts, merge_counts
+from data.preparing.id_rows import IdMap, id_table
+from data.preparing.key_counts import KeyCounts
 from data.preparing.recipe import Outcome
 from data.preparing.sparse_values import RowLookup, lookup_without_counts, stored_arrays, stored_fields
-from data.preparing.tallies import BagTally, BlockTally, FeatureTally, Tally, dense_statistics
+from data.preparing.tallies import BagTally, BlockTally, CountFigures, Tally, dense_statistics
 from data.raw.bad_lines import CRITEO_LINES
 from data.raw.criteo_rows import parse_criteo
 from data.raw.header import Header
@@ -90,15 +91,11 @@ class SpecRecipe:
         }
         return BlockTally(sparse, dense)
 
-    def new_tally(self) -> Tally:
-        return Tally()
-
     def fit(self, tally: Tally | None, directory: Path) -> "FittedSpec":
-        tally = tally or Tally()
         moments = {
             spec.name: Moments(*tally.dense[spec.name].mean_and_std())
             for spec in self.spec.dense
-            if spec.is_standardised and spec.name in tally.dense
+            if tally and spec.is_standardised and spec.name in tally.dense
         }
         if moments:
             kept = {name: asdict(each) for name, each in moments.items()}
@@ -106,14 +103,14 @@ class SpecRecipe:
         lookups = {spec.name: lookup_without_counts(spec) for spec in self.spec.sparse if spec.ids != "vocabulary"}
         counted = {}
         for table, specs in self._vocabularies().items():
-            counts = {spec.name: _counts_of(tally, spec.name) for spec in specs}
-            id_map = _fit_map(table, specs, counts, directory)
+            assert tally, "vocabularies are counted first"
+            counts = {spec.name: tally.counts(spec.name) for spec in specs}
+            id_map = _fit_map(table, specs, list(counts.values()), directory)
             for spec in specs:
                 lookups[spec.name] = id_map
-                found = tally.sparse.setdefault(spec.name, FeatureTally())
-                num_unmapped = _num_unmapped(counts[spec.name], id_map)
-                statistics = found.statistics(counts[spec.name].counts, num_unmapped)
-                counted[spec.name] = Counted(statistics, found.mean_ids)
+                figures = CountFigures.of(counts[spec.name], id_map.lacks)
+                found = tally.sparse[spec.name]
+                counted[spec.name] = Counted(found.statistics(figures), found.mean_ids)
         return FittedSpec(self.spec, lookups, moments, counted)
 
     def _vocabularies(self) -> dict[str, list[SparseSpec]]:
@@ -176,13 +173,11 @@ class FittedSpec:
         """The rows as a part stores them, without an account of what is in them."""
         return self._table(rows, list(self._dense(rows)), self._table_rows(rows))
 
-    def new_tally(self) -> Tally:
-        return Tally()
-
     def outcome(self, tally: Tally) -> Outcome:
         counted = dict(self.counted)
         for name, found in tally.sparse.items():
-            counted[name] = Counted(found.statistics(found.take().counts, 0), found.mean_ids)
+            figures = CountFigures.of(tally.counts(name))
+            counted[name] = Counted(found.statistics(figures), found.mean_ids)
         return Outcome(
             schema=Schema(
                 dense=self.spec.dense_names,
@@ -233,23 +228,23 @@ class FittedSpec:
         )
 
 
-def _counts_of(tally: Tally, name: str) -> KeyCounts:
-    return (
-        tally.sparse[name].take() if name in tally.sparse else KeyCounts(np.empty(0, np.uint64), np.empty(0, np.int64))
-    )
-
-
-def _fit_map(table: str, specs: list[SparseSpec], counts: Mapping[str, KeyCounts], directory: Path) -> IdMap:
+def _fit_map(table: str, specs: list[SparseSpec], counts: list[SpilledCounts], directory: Path) -> IdMap:
     """The map of a table's ids, and its file."""
-    together = merge_counts(list(counts.values()))
-    id_map = IdMap(together.keys, together.counts, specs[0].min_count)
+    kept = _frequent(merge_ascending([iter(each) for each in counts]), specs[0].min_count)
     (directory / ID_MAPS).mkdir(exist_ok=True)
-    stored = id_map.table(together.texts, is_signed=specs[0].type == "integer")
+    stored = id_table(kept, is_signed=specs[0].type == "integer")
     pq.write_table(stored, directory / ID_MAPS / f"{table}.parquet", compression="lz4")
-    return id_map
+    return IdMap(kept.keys, kept.counts)
 
 
-def _num_unmapped(counts: KeyCounts, id_map: IdMap) -> int:
-    """Ids, not distinct ones, that are too rare to have a row."""
-    rows = id_map.rows(counts.keys, np.zeros(len(counts.keys), dtype=bool))
-    return int(counts.counts[rows == 0].sum())
+def _frequent(counts: Iterator[KeyCounts], min_count: int) -> KeyCounts:
+    """Those ids that occur often enough: the only ones that are held all at once."""
+    kept = [piece.at_least(min_count) for piece in counts]
+    if not kept:
+        return KeyCounts.none()
+    texts = [piece.texts for piece in kept if piece.texts is not None]
+    return KeyCounts(
+        np.concatenate([piece.keys for piece in kept]),
+        np.concatenate([piece.counts for piece in kept]),
+        pa.concat_arrays(texts) if texts else None,
+    )

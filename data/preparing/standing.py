@@ -7,8 +7,9 @@ from typing import Any
 
 from data.errors import DataError
 from data.manifest import sha256_of_file
+from data.preparing.count_runs import RunFolder
 from data.preparing.parts import Finished
-from data.preparing.recipe import Tally
+from data.preparing.tallies import Tally
 from data.raw.bad_lines import BadLines, BlockAccount
 from data.truth import truth_path_of
 
@@ -31,9 +32,19 @@ class Standing:
         self.next_block = block + 1
 
 
-def standing_of(noted: Standing | None, bad: BadLines, tally: Tally) -> Standing:
-    """Where an earlier run stood, or the beginning."""
-    return noted or Standing(bad, tally)
+def whole_counts_of(noted: Tally | None, folder: RunFolder, memory_bytes: int) -> Tally | None:
+    """The noted tally, if every file of counts that it names is there with its bytes; none otherwise.
+
+    Other files in the folder go: a run that was killed had not noted them yet, so their blocks are counted again.
+    """
+    runs = noted.runs() if noted else []
+    if not folder.keep(runs):
+        logger.warning("Counts of ids were altered since they were written: doing that pass again.")
+        folder.keep([])
+        return None
+    if noted:
+        noted.attach(folder, memory_bytes)
+    return noted
 
 
 def whole_parts_of(noted: Standing | None, directory: Path) -> Standing | None:

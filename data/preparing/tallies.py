@@ -3,14 +3,20 @@
 Legend: n rows of a block.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.manifest import TOP_COUNTS, DenseStatistics, SparseStatistics
+from data.preparing.count_runs import Run, RunFolder, SpilledCounts
 from data.preparing.exact_sums import ColumnSums, NumberSums
 from data.preparing.key_counts import KeyCounter, KeyCounts, PackedCounter, count_keys
 from data.raw.spec_rows import Bags
+
+# What is held is copied, sorted and copied again where it is merged: all of it at once, if all is of one feature.
+_PEAK_OF_HELD = 4
+_MOST_IDS_IN_MEMORY = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,42 @@ class BagTally:
         return cls(num_rows, int(empty), num_ids, count_keys(bags, is_counted))
 
 
+@dataclass(frozen=True)
+class CountFigures:
+    """What statistics need of the counts of a feature's distinct ids: how many there are, and the largest, falling."""
+
+    num_distinct: int
+    largest: np.ndarray
+    num_unmapped: int
+
+    @classmethod
+    def of(
+        cls, counts: Iterable[KeyCounts], is_unmapped: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> "CountFigures":
+        """`is_unmapped`: which of some keys look up row 0; none where no key does."""
+        num_distinct, num_unmapped, largest = 0, 0, np.empty(0, np.int64)
+        for piece in counts:
+            num_distinct += len(piece)
+            largest = np.sort(np.concatenate([largest, piece.counts]))[-max(TOP_COUNTS) :]
+            if is_unmapped is not None:
+                num_unmapped += int(piece.counts[is_unmapped(piece.keys)].sum())
+        return cls(num_distinct, largest[::-1], num_unmapped)
+
+
 class FeatureTally:
     """The tally of one sparse feature over blocks."""
 
     def __init__(self) -> None:
         self.num_rows, self.num_missing, self.num_ids = 0, 0, 0
+        self.runs: list[Run] = []
         self._counter: KeyCounter | PackedCounter | None = None
+        self._num_ids_in_memory = 0
 
     def add(self, block: BagTally) -> None:
         self.num_rows += block.num_rows
         self.num_missing += block.num_missing
         self.num_ids += block.num_ids
+        self._num_ids_in_memory += block.num_ids
         if isinstance(block.counts, KeyCounts):
             self._counter = self._counter or KeyCounter()
         else:
@@ -49,31 +80,48 @@ class FeatureTally:
         self._counter.add(block.counts)  # pyright: ignore[reportArgumentType]
 
     @property
+    def num_bytes(self) -> int:
+        """Memory of the counts, in bytes."""
+        return self._counter.num_bytes if self._counter else 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a count in memory, of 32 bits, might not take another block."""
+        return self._num_ids_in_memory >= _MOST_IDS_IN_MEMORY
+
+    @property
     def mean_ids(self) -> float:
         """Ids per train row."""
         return self.num_ids / max(1, self.num_rows)
 
-    def take(self) -> KeyCounts:
-        """The counts of all ids; they are given up here, so that they need not be held twice."""
-        counter, self._counter = self._counter, None
-        return counter.result() if counter else KeyCounts(np.empty(0, np.uint64), np.empty(0, np.int64))
+    def spill(self, folder: RunFolder) -> None:
+        """Move the counts in memory to a file."""
+        self.runs.append(folder.write([self._take()]))
 
-    def statistics(self, counts: np.ndarray, num_unmapped: int) -> SparseStatistics:
-        """Figures from the counts of the distinct ids, `num_unmapped` of which (not distinct) look up row 0.
+    def counts(self, folder: RunFolder) -> SpilledCounts:
+        """The counts of all ids; those in memory are given up here, so that they need not be held twice."""
+        return SpilledCounts(folder, self.runs, self._take())
+
+    def statistics(self, figures: CountFigures) -> SparseStatistics:
+        """Figures of the feature.
 
         A row without an id looks up row 0 too, unless the feature is a list: then its bag is empty, and masses and the unmapped
         rate are fractions of the ids.
         """
         is_list = self.num_ids + self.num_missing != self.num_rows
         whole = max(1, self.num_ids if is_list else self.num_rows)
-        cumulative = np.cumsum(np.sort(counts)[::-1])
-        mass = {top: float(cumulative[min(top, len(counts)) - 1]) / whole if len(counts) else 0.0 for top in TOP_COUNTS}
+        cumulative = np.cumsum(figures.largest)
+        mass = {top: float(cumulative[:top][-1]) / whole if len(cumulative) else 0.0 for top in TOP_COUNTS}
         return SparseStatistics(
-            num_ids=len(counts),
+            num_ids=figures.num_distinct,
             missing_rate=self.num_missing / max(1, self.num_rows),
-            unmapped_rate=(num_unmapped + (0 if is_list else self.num_missing)) / whole,
+            unmapped_rate=(figures.num_unmapped + (0 if is_list else self.num_missing)) / whole,
             top_mass=mass,
         )
+
+    def _take(self) -> KeyCounts:
+        counter, self._counter, self._num_ids_in_memory = self._counter, None, 0
+        return counter.result() if counter else KeyCounts.none()
 
 
 @dataclass(frozen=True)
@@ -85,17 +133,50 @@ class BlockTally:
 
 
 class Tally:
-    """Tallies of all features that any block brought, by name."""
+    """Tallies of all features that any block brought, by name.
 
-    def __init__(self) -> None:
+    Counts of ids take about `memory_bytes` at most, what merging takes for a moment included: beyond that the largest go to files
+    in `folder`. An unpickled tally, and what is read from it, needs the folder again: see `attach`.
+    """
+
+    def __init__(self, folder: RunFolder, memory_bytes: int) -> None:
         self.sparse: dict[str, FeatureTally] = {}
         self.dense: dict[str, NumberSums] = {}
+        self.attach(folder, memory_bytes)
+
+    def attach(self, folder: RunFolder, memory_bytes: int) -> None:
+        """Keep the counts there from now on."""
+        self.folder, self._most_held = folder, memory_bytes // _PEAK_OF_HELD
 
     def add(self, block_tally: BlockTally) -> None:
         for name, bags in block_tally.sparse.items():
             self.sparse.setdefault(name, FeatureTally()).add(bags)
         for name, sums in block_tally.dense.items():
             self.dense.setdefault(name, NumberSums()).add(sums)
+        self._spill()
+
+    def runs(self) -> list[Run]:
+        """All files that hold counts."""
+        return [run for feature in self.sparse.values() for run in feature.runs]
+
+    def counts(self, name: str) -> SpilledCounts:
+        """The counts of a feature's ids, given up here; none at all where no block brought the feature."""
+        return self.sparse.setdefault(name, FeatureTally()).counts(self.folder)
+
+    def _spill(self) -> None:
+        """Move the largest counts to files until half of the memory is free again: small ones would make many small files."""
+        for feature in self.sparse.values():
+            if feature.is_full:
+                feature.spill(self.folder)
+        sizes = {name: feature.num_bytes for name, feature in self.sparse.items()}
+        num_held = sum(sizes.values())
+        if num_held <= self._most_held:
+            return
+        for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if num_held <= self._most_held // 2:
+                break
+            self.sparse[name].spill(self.folder)
+            num_held -= sizes[name]
 
 
 def dense_statistics(sums: NumberSums) -> DenseStatistics:

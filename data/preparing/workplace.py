@@ -5,6 +5,8 @@
       counting.state         where the first pass stands, at the end of some block
       counted.state          its tally, once it is done
       writing.state          where the second pass stands
+      counts/counting/...    what the first pass counted beyond what memory holds: files that counting.state names are whole
+      counts/writing/...     the same of the second pass
       train/part-00000...    parts; those that writing.state names are whole
 
 The folder is locked while a run works in it. It goes away when the run fails for a reason that would come again, and stays after
@@ -31,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 IDENTITY = "identity.json"
 COUNTING, COUNTED, WRITING = "counting.state", "counted.state", "writing.state"
+NOTES_VERSION = 2
+"""Goes up when what is noted becomes something else: a newer version does not go on where an older one was stopped."""
+COUNTS = "counts"
 _STATES = (IDENTITY, COUNTING, COUNTED, WRITING)
 _CHECKSUM_BYTES = 32
 # Noting progress may take this share of the time.
@@ -44,6 +49,10 @@ class Workplace:
         self.directory = directory
         self._seconds = seconds_between_notes
         self._next_note = time.monotonic() + seconds_between_notes
+
+    def counts_folder(self, name: str) -> Path:
+        """Where the pass with this note may put counts of ids; the folder need not be there yet."""
+        return self.directory / COUNTS / Path(name).stem
 
     @property
     def is_note_due(self) -> bool:
@@ -99,6 +108,8 @@ def workplace(output: Path, identity: dict[str, Any], seconds_between_notes: flo
                 yield Workplace(directory, seconds_between_notes)
                 for name in _STATES:
                     (directory / name).unlink(missing_ok=True)
+                if (directory / COUNTS).exists():
+                    shutil.rmtree(directory / COUNTS)
                 put_in_place(directory, output)
             except Exception:
                 shutil.rmtree(directory, ignore_errors=True)

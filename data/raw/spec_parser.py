@@ -13,11 +13,11 @@ import pyarrow as pa
 from data.raw.bad_lines import BadLine, TimeSpan, out_of_order
 from data.raw.casting import Cast, as_integers, as_numbers, as_seconds, as_texts, is_text, pc
 from data.raw.csv_columns import Columns, CsvReader
+from data.raw.hex_column import decode_hex
 from data.raw.keys import text_keys
 from data.raw.lists import list_items
 from data.raw.parquet_blocks import TableBlock
 from data.raw.raw_blocks import TextBlock
-from data.raw.raw_rows import decode_hex
 from data.raw.rejected import (
     BAD_HEX,
     BAD_INTEGER,

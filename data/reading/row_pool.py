@@ -4,8 +4,11 @@ The slots are used again and again, so memory is taken once, and a gather over h
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import islice
 from queue import SimpleQueue
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +24,17 @@ from data.reading.stored_split import LABEL, MAX_OPEN_PARTS, PREPARE_AGAIN, ROW_
 
 # Slot 0 is kept for one row, evaluation's padding; row i of slot s has address s * rows of a row group + i.
 PADDING_ADDRESS = 0
+# Two keep up with a consumer that does nothing but read; training takes a small part of what one gives.
+_NUM_THREADS = 2
 
 
 class RowPool:
     """The rows of the row groups that were loaded and not yet released. One per iterator.
 
-    An address is a row's place in the pool's arrays. One thread loads, addresses and retires; another may gather and release at
-    the same time: a retired row group is no longer addressed, but its rows stay until its slot is released. DataError names file
-    and row group where one cannot be read, and feature, value and row where an id lies outside its table.
+    An address is a row's place in the pool's arrays. One thread loads (with threads of the pool's own), addresses and retires;
+    another may gather and release at the same time: a retired row group is no longer addressed, but its rows stay until its slot
+    is released. DataError names file and row group where one cannot be read, and feature, value and row where an id lies outside
+    its table.
     """
 
     def __init__(self, stored: StoredSplit, *, verify_pages: bool = True) -> None:
@@ -36,12 +42,14 @@ class RowPool:
         self._schema = stored.schema
         self._one_hot = [i for i, feature in enumerate(self._schema.sparse) if not feature.is_list]
         self._one_hot_names = [self._schema.sparse[i].name for i in self._one_hot]
-        self._table_sizes = np.array([self._schema.sparse[i].num_embeddings for i in self._one_hot])
+        self._table_sizes = np.array([self._schema.sparse[i].num_embeddings for i in self._one_hot], np.int64)
         self._lists = {
             i: ListPool(stored.group_rows, ids_dtype(self._schema), feature.weighted)
             for i, feature in enumerate(self._schema.sparse)
             if feature.is_list
         }
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="shardline-decode")
+        self._filling = Lock()
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._slots: dict[tuple[int, int], int] = {}
         self._free_slots: list[int] = []
@@ -58,9 +66,7 @@ class RowPool:
         if len(missing) > len(self._free_slots):
             # Twice what is needed: memory that is not written to costs nothing, moving all rows would.
             self._allocate(2 * (self._num_slots - len(self._free_slots) + len(missing)))
-        for part, group in missing:
-            self._decode(part, group, self._free_slots[-1])
-            self._slots[part, group] = self._free_slots.pop()
+        self._decode_all({key: self._free_slots.pop() for key in missing})
 
     def addresses(self, pieces: Sequence[Piece]) -> np.ndarray:
         """Where the rows of these loaded pieces are, in order; int64."""
@@ -112,6 +118,7 @@ class RowPool:
         return jagged_block(self._schema, block, bags)
 
     def close(self) -> None:
+        self._threads.shutdown()
         while self._files:
             self._files.popitem()[1].close()
 
@@ -134,27 +141,52 @@ class RowPool:
         self._free_slots = [*range(num_slots - 1, max(self._num_slots, 1) - 1, -1), *self._free_slots]
         self._num_slots = num_slots
 
-    def _decode(self, part: int, group: int, slot: int) -> None:
+    def _decode_all(self, slots: dict[tuple[int, int], int]) -> None:
+        """Decode row groups into their slots: a part is one thread's, several parts are decoded at the same time."""
+        groups_of_parts: dict[int, list[tuple[int, int]]] = {}
+        for (part, group), slot in slots.items():
+            groups_of_parts.setdefault(part, []).append((group, slot))
+        for parts in _batched(groups_of_parts, MAX_OPEN_PARTS):
+            # All are opened before any thread begins: opening one closes the one that was not used for longest.
+            files = [self._file(part) for part in parts]
+            tasks = [
+                self._threads.submit(self._decode_part, part, file, groups_of_parts[part])
+                for part, file in zip(parts, files, strict=True)
+            ]
+            wait(tasks)
+            for task in tasks:
+                task.result()
+        self._slots |= slots
+
+    def _decode_part(self, part: int, file: pq.ParquetFile, groups: list[tuple[int, int]]) -> None:
+        for group, slot in groups:
+            self._decode(part, file, group, slot)
+
+    def _decode(self, part: int, file: pq.ParquetFile, group: int, slot: int) -> None:
         first = slot * self._stored.group_rows
         try:
-            table = self._file(part).read_row_group(group, columns=self._stored.columns, use_threads=False)
+            table = file.read_row_group(group, columns=self._stored.columns, use_threads=False)
             rows = slice(first, first + table.num_rows)
             self._row_ids[rows], self._labels[rows] = _column(table, ROW_ID), _column(table, LABEL)
-            self._dense[rows] = _matrix(table, self._schema.dense, row_major=True)
-            ids = _matrix(table, self._one_hot_names, row_major=False).T
+            for place, name in enumerate(self._schema.dense):
+                self._dense[rows, place] = _column(table, name)
+            ids = self._ids[slot, :, : table.num_rows]
+            for place, name in enumerate(self._one_hot_names):
+                ids[place] = _column(table, name)
             lists = {feature: stored_lists(table, self._schema.sparse[feature]) for feature in self._lists}
         except (pa.ArrowException, OSError) as error:
             path = self._stored.paths[part]
             raise DataError(f"Row group {group} of {path} cannot be read: {error}. {PREPARE_AGAIN}") from error
         if self._one_hot:
             self._check_ids(ids, part, group, rows)
-        self._ids[slot, :, : table.num_rows] = ids
         for feature, found in lists.items():
             self._check_list(feature, found, part, group, rows)
-            self._lists[feature].fill(slot, found.offsets, found.ids, found.weights)
+            with self._filling:
+                self._lists[feature].fill(slot, found.offsets, found.ids, found.weights)
 
     def _check_ids(self, ids: np.ndarray, part: int, group: int, rows: slice) -> None:
-        if ids.min() >= 0 and np.all(ids.max(axis=1) < self._table_sizes):
+        # Read without a sign, an id below zero is larger than any table.
+        if np.all(ids.view(f"u{ids.itemsize}").max(axis=1) < self._table_sizes):
             return
         place, row = np.argwhere((ids < 0) | (ids >= self._table_sizes[:, None]))[0].tolist()
         raise self._beyond(self._one_hot[place], int(ids[place, row]), row, part, group, rows)
@@ -189,9 +221,7 @@ def _column(table: pa.Table, name: str) -> np.ndarray:
     return table.column(name).chunk(0).to_numpy(zero_copy_only=True)
 
 
-def _matrix(table: pa.Table, names: Sequence[str], *, row_major: bool) -> np.ndarray:
-    """Columns of one type as an array [rows, columns]; Arrow lays them out many times faster than numpy would."""
-    if not names:
-        return np.empty((table.num_rows, 0))
-    (batch,) = table.select(names).to_batches()
-    return batch.to_tensor(row_major=row_major).to_numpy()
+def _batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    rest = iter(items)
+    while taken := list(islice(rest, size)):
+        yield taken

@@ -88,7 +88,10 @@ def test_killed_twice_the_bytes_are_those_of_an_undisturbed_run(raw, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("settings", [{}, {"ids": "hash", "table_sizes": (1000,)}, {"split": SplitConfig(by="fold")}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"ids": "hash", "table_sizes": (1000,)}, {"split": SplitConfig(by="fold")}, {"count_memory_mib": 1}],
+)
 def test_killed_20_times_the_bytes_are_those_of_an_undisturbed_run(raw, tmp_path, settings):
     prepare(config_of(raw, tmp_path / "whole", **settings))
     kill_often(config_of(raw, tmp_path / "killed", **settings), 20, seed=1)
@@ -164,6 +167,51 @@ def test_second_job_on_the_same_output_is_refused(raw, tmp_path):
         prepare(config_of(raw, tmp_path / "out"))
     os.close(descriptor)
     assert prepare(config_of(raw, tmp_path / "out")) == Manifest.load(tmp_path / "out")
+
+
+# A MiB for counts: they go to files again and again.
+FEW_COUNTS = {"count_memory_mib": 1}
+
+
+def test_counts_in_files_give_the_bytes_of_counts_in_memory(raw, tmp_path):
+    hashed = {"ids": "hash", "table_sizes": (100_000,)}
+    for settings in ({}, hashed):
+        prepare(config_of(raw, tmp_path / "memory", **settings))
+        prepare(config_of(raw, tmp_path / "files", **settings, **FEW_COUNTS))
+        assert tree(tmp_path / "files") == tree(tmp_path / "memory")
+        shutil.rmtree(tmp_path / "memory")
+        shutil.rmtree(tmp_path / "files")
+
+
+@pytest.fixture
+def killed_while_spilling(raw, tmp_path):
+    """The files of counts of a job that was killed when there were some."""
+    child = start(config_of(raw, tmp_path / "out", **FEW_COUNTS))
+    folder = tmp_path / "out.preparing/counts/counting"
+    while child.poll() is None and len(list(folder.glob("*.arrow"))) < 20:
+        time.sleep(0.002)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    return folder
+
+
+def test_job_killed_while_it_moves_counts_to_files_goes_on(raw, tmp_path, killed_while_spilling, caplog):
+    caplog.set_level("INFO")
+    # What a kill can leave: half of a file, and a whole one that no note names.
+    (killed_while_spilling / "000900.partial").write_bytes(b"half")
+    shutil.copy(min(killed_while_spilling.glob("*.arrow")), killed_while_spilling / "000901.arrow")
+    prepare(config_of(raw, tmp_path / "out", **FEW_COUNTS))
+    assert "Going on" in caplog.text
+    assert "altered" not in caplog.text
+    assert tree(tmp_path / "out") == tree_of_undisturbed(raw, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_counts_that_were_altered_are_counted_again(raw, tmp_path, killed_while_spilling, caplog, damage):
+    damage(min(killed_while_spilling.glob("*.arrow")))
+    prepare(config_of(raw, tmp_path / "out", **FEW_COUNTS))
+    assert "Counts of ids were altered since they were written" in caplog.text
+    assert tree(tmp_path / "out") == tree_of_undisturbed(raw, tmp_path)
 
 
 def tree_of_undisturbed(raw: Path, tmp_path: Path) -> dict[str, bytes]:
