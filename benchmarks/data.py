@@ -1,20 +1,27 @@
-"""Rows per second of preparing and of reading, beside pyarrow alone and torchrec's own preprocessing: python -m benchmarks.data
+"""Rows per second of preparing and of reading, beside pyarrow alone and other projects' preprocessing: python -m benchmarks.data
 
-All read the same files, in turn, several rounds. A rate is told per second of the clock and per second of the processor: other
+All read the same rows, in turn, several rounds. A rate is told per second of the clock and per second of the processor: other
 work on the machine disturbs the second less. torchrec's preprocessing takes part where iopath is installed, which it needs to
-open files, and can be given on PYTHONPATH. The last line is one line of JSON.
+open files, and can be given on PYTHONPATH; FuxiCTR's where --fuxictr-python names a Python that has it installed. Both get fewer
+rows, being slower. At last a small model is trained on the prepared rows, to see how long a step waits for its batch. The last
+line is one line of JSON.
 """
 
 import argparse
 import importlib.util
 import json
+import math
 import os
 import resource
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -34,8 +41,11 @@ GOALS = {
     "prepare with id maps / pyarrow CSV": 0.3,
     "prepare with hashing / pyarrow CSV": 0.5,
     "prepare with id maps / torchrec tsv_to_npys": 6.0,
+    "prepare with id maps / FuxiCTR": 12.0,
     "reader / pyarrow Parquet": 0.6,
 }
+LARGEST_WAITING_SHARE = 0.02
+MODEL = "--ranks=1 --model.embedding_dim=16 --model.dense_arch=[64,32,16] --model.over_arch=[128,64,1]"
 HAS_IOPATH = importlib.util.find_spec("iopath") is not None
 
 
@@ -50,28 +60,40 @@ class Speed:
 def main() -> None:
     arguments = parse_arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         generate(GenerateConfig(output=str(folder / "rows.tsv"), num_rows=arguments.rows))
         (folder / "rows.truth.parquet").unlink()
-        few = folder / "few.tsv"
-        with (folder / "rows.tsv").open("rb") as source, few.open("wb") as target:
-            target.writelines(line for _, line in zip(range(arguments.peer_rows), source, strict=False))
-        rounds = [one_round(folder, arguments, last=i == arguments.rounds - 1) for i in range(arguments.rounds)]
-    print_result(arguments, rounds)
+        write_few(folder, arguments.peer_rows)
+        rounds = [one_round(folder, arguments) for _ in range(arguments.rounds)]
+        waiting = waiting_share(folder, arguments.batch_size)
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print_result(arguments, rounds, waiting)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="Criteo-format rows to prepare and to read")
-    parser.add_argument("--peer-rows", type=int, default=100_000, help="rows for torchrec's slower preprocessing")
+    parser.add_argument("--peer-rows", type=int, default=100_000, help="rows for the slower preprocessing of others")
+    parser.add_argument(
+        "--fuxictr-python", help="a Python that has FuxiCTR installed, such as that of an environment of its own"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of preparing")
     parser.add_argument("--batch-size", type=int, default=2048, help="rows of a global batch")
     parser.add_argument("--rounds", type=int, default=3, help="times that all are measured in turn")
+    parser.add_argument("--folder", help="where to put files; the system's folder for such unless given")
     return parser.parse_args()
 
 
-def one_round(folder: Path, arguments: argparse.Namespace, *, last: bool) -> dict[str, Speed]:
+def write_few(folder: Path, num_rows: int) -> None:
+    """The first rows once more, without and with a header."""
+    header = "\t".join(["label", *DENSE_NAMES, *SPARSE_NAMES]) + "\n"
+    with (folder / "rows.tsv").open("rb") as source, (folder / "few.tsv").open("wb") as target:
+        target.writelines(islice(source, num_rows))
+    (folder / "few.csv").write_bytes(header.encode() + (folder / "few.tsv").read_bytes())
+
+
+def one_round(folder: Path, arguments: argparse.Namespace) -> dict[str, Speed]:
     source, prepared = folder / "rows.tsv", folder / "prepared"
     speeds = {
         "pyarrow CSV": speed(lambda: read_csv(source)),
@@ -80,14 +102,15 @@ def one_round(folder: Path, arguments: argparse.Namespace, *, last: bool) -> dic
     }
     if HAS_IOPATH:
         speeds["torchrec tsv_to_npys"] = speed(lambda: tsv_to_npys(folder / "few.tsv"))
+    if arguments.fuxictr_python:
+        rate = arguments.peer_rows / fuxictr_seconds(arguments.fuxictr_python, folder)
+        speeds["FuxiCTR"] = Speed(rate, math.nan)
     reader = TrainReader(
         prepared, global_batch_size=arguments.batch_size, seed=0, rank=0, num_ranks=1, num_epochs=1, verify_pages=False
     )
     columns = ["row_id", "label", *reader.schema.dense, *reader.schema.sparse_names]
     speeds["pyarrow Parquet"] = speed(lambda: read_with_pyarrow(prepared, columns))
     speeds["reader"] = speed(lambda: read_with_reader(reader))
-    if last:
-        print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     return speeds
 
 
@@ -132,7 +155,36 @@ def tsv_to_npys(source: Path) -> int:
     return len(np.load(outputs[2], mmap_mode="r"))
 
 
-def print_result(arguments: argparse.Namespace, rounds: list[dict[str, Speed]]) -> None:
+def fuxictr_seconds(python: str, folder: Path) -> float:
+    """What FuxiCTR takes, by a clock that starts when it is imported and its workers are up."""
+    output = folder / "fuxictr"
+    script = Path(__file__).with_name("fuxictr_prepare.py")
+    job = [python, str(script), str(folder / "few.csv"), str(output)]
+    done = subprocess.run(job, capture_output=True, text=True, check=True, cwd=folder)
+    shutil.rmtree(output)
+    return json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+
+def waiting_share(folder: Path, batch_size: int) -> float:
+    """Share of a training step that one rank waits for its batch, the median over the lines of the log but the first."""
+    job = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "train",
+        f"--data.path={folder / 'prepared'}",
+        f"--runs_dir={folder / 'runs'}",
+    ]
+    settings = (
+        f"--name=waits --training.global_batch_size={batch_size} --training.log_every_steps=20 --training.num_epochs=1"
+    )
+    subprocess.run([*job, *settings.split(), *MODEL.split()], check=True, capture_output=True)
+    lines = [json.loads(line) for line in (folder / "runs/waits/log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "time/data_ms" in line][1:]
+    return statistics.median(line["time/data_ms"] * line["perf/samples_per_s"] / batch_size / 1000 for line in steps)
+
+
+def print_result(arguments: argparse.Namespace, rounds: list[dict[str, Speed]], waiting: float) -> None:
     for name in rounds[0]:
         wall, cpu = ([getattr(each[name], kind) for each in rounds] for kind in ("wall", "cpu"))
         print(
@@ -142,14 +194,19 @@ def print_result(arguments: argparse.Namespace, rounds: list[dict[str, Speed]]) 
     for pair, goal in GOALS.items():
         ours, theirs = pair.split(" / ")
         if theirs not in rounds[0]:
-            print(f"{pair:<46} left out: iopath is not installed")
+            print(
+                f"{pair:<46} left out: {'iopath is not installed' if 'torchrec' in pair else 'no --fuxictr-python given'}"
+            )
             continue
         found = statistics.median(each[ours].wall / each[theirs].wall for each in rounds)
         fractions[pair] = round(found, 3)
         print(f"{pair:<46} {found:6.2f}   goal {goal:g}   {'met' if found >= goal else 'MISSED'}")
+    met = "met" if waiting < LARGEST_WAITING_SHARE else "MISSED"
+    print(f"{'waiting for data / training step':<46} {waiting:6.2%}   goal below {LARGEST_WAITING_SHARE:.0%}   {met}")
     medians = {name: round(statistics.median(each[name].wall for each in rounds)) for name in rounds[0]}
-    settings = {"rows": arguments.rows, "threads": arguments.threads, "rounds": arguments.rounds}
-    print(json.dumps({"benchmark": "data", **settings, "rows_per_s": medians, "fractions": fractions}))
+    settings = {name: getattr(arguments, name) for name in ("rows", "peer_rows", "threads", "batch_size", "rounds")}
+    found = {"rows_per_s": medians, "fractions": fractions, "waiting_share": round(waiting, 4)}
+    print(json.dumps({"benchmark": "data", **settings, **found}))
 
 
 if __name__ == "__main__":

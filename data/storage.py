@@ -1,4 +1,4 @@
-"""Files of a prepared directory: on a local disk, or behind a URL of an object store that fsspec knows (s3://, gs://, memory://)."""
+"""Raw and prepared files: on a local disk, or behind a URL of an object store that fsspec knows (s3://, gs://, memory://)."""
 
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -11,13 +11,36 @@ Location = str | Path
 
 
 def is_url(location: Location) -> bool:
-    """Whether a location lies behind a URL; a Path never does."""
-    return isinstance(location, str) and "://" in location
+    """Whether a location lies behind a URL; a Path never does, a path that `raw_path` made of a URL does."""
+    return not isinstance(location, Path) and "://" in str(location)
 
 
 def inside(directory: Location, name: str) -> Location:
     """The location of a file in a directory."""
     return f"{str(directory).rstrip('/')}/{name}" if is_url(directory) else Path(directory) / name
+
+
+def raw_path(source: Location) -> Path:
+    """The path of raw data: of a URL one of universal_pathlib's, which does all that is asked of raw files as a Path does.
+
+    ConfigError for a URL that cannot be served.
+    """
+    if not is_url(source):
+        return Path(source)
+    try:
+        from upath import UPath
+    except ImportError as error:
+        raise ConfigError(f"{source} needs the package universal_pathlib: pip install 'shardline[urls]'") from error
+    _filesystem(str(source))
+    return cast(Path, UPath(str(source)))
+
+
+def change_mark(path: Path) -> int | str:
+    """What is another after a file was changed: its time of change, or what its object store has in place of that."""
+    if not is_url(path):
+        return path.stat().st_mtime_ns
+    filesystem, name = _filesystem(str(path))
+    return str(filesystem.ukey(name))
 
 
 def open_binary(location: Location) -> BinaryIO:

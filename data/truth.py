@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.manifest import sha256_of_file
+from data.storage import open_parquet
 
 
 def truth_path_of(raw_path: Path) -> Path:
@@ -38,7 +39,7 @@ class TruthCursor:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = open_parquet(path, verify_pages=False)
             self._groups = _row_groups(self._file, ["row_id", "probability"])
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path} cannot be read: {error}. Move it away, or generate it again.") from error

@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.raw.header import BOM, split_line
 from data.raw.table_files import table_files
 from data.raw.text_file import TextFile
 from data.spec.feature_spec import FormatSpec
+from data.storage import open_parquet, raw_path
 
 _SAMPLE_BYTES = 1 << 22
 _DELIMITERS = (",", "\t", ";", "|")
@@ -35,7 +35,7 @@ class Sample:
 
 def take_sample(source: str | Path, num_rows: int) -> Sample:
     """The first `num_rows` rows of the first file. DataError where there is none, or nothing can be made of it."""
-    source = Path(source)
+    source = raw_path(source)
     if source.is_dir():
         is_parquet = any(path.suffix in (".parquet", ".pq") for path in source.iterdir())
         file = table_files(source, FormatSpec(kind="parquet" if is_parquet else "csv"))[0]
@@ -53,7 +53,7 @@ def is_number(text: str) -> bool:
 
 def _parquet_sample(file: Path, num_rows: int) -> Sample:
     try:
-        with pq.ParquetFile(file) as opened:
+        with open_parquet(file, verify_pages=False) as opened:
             batch = next(opened.iter_batches(num_rows), None)
             schema = opened.schema_arrow
     except (pa.ArrowException, OSError) as error:

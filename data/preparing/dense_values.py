@@ -62,8 +62,8 @@ def _logarithms(values: np.ndarray) -> np.ndarray:
     """log(1 + max(x, 0)), float32 [n]; of whole numbers, as counts are, it is looked up."""
     values = np.maximum(values, np.float32(0))
     places = np.minimum(values, np.float32(_NUM_LOGARITHMS - 1)).astype(np.intp)
-    is_other = places != values
-    found = _logarithms_of_whole().take(places)
+    found = _logarithms_of_whole().take(places, mode="clip")
+    is_other = places.astype(np.float32) != values
     if is_other.any():
         found[is_other] = np.log1p(values[is_other])
     return found

@@ -11,6 +11,8 @@ import pyarrow as pa
 from data.counter import counters, derive_key, mix
 from data.preparing.key_counts import KeyCounts
 
+# Places per id in the hash table, at least; at most twice as many.
+_ROOM = 1.5
 # Fibonacci hashing: an odd factor close to 2**32 (or 2**64) / golden ratio spreads any ids over all buckets.
 _SPREAD = {4: np.uint32(0x9E3779B1), 8: np.uint64(0x9E3779B97F4A7C15)}
 
@@ -18,7 +20,9 @@ _SPREAD = {4: np.uint32(0x9E3779B1), 8: np.uint64(0x9E3779B97F4A7C15)}
 class IdMap:
     """Rows 1, 2, 3, ... for ids (uint32 or uint64) by falling count (ties: by id); everything else is row 0.
 
-    Looking up walks a short bucket: spread ids are sorted and `starts[b]` is the first of those whose upper bits are b.
+    A hash table with linear probing, filled in the order of the hashes: the upper bits of an id's hash are the place where it
+    belongs, and it lies there or as near behind it as there is room. So a search ends at the first hash that is not smaller, and
+    hashes are unique: an odd factor gives every id another.
     """
 
     def __init__(self, ids: np.ndarray, counts: np.ndarray) -> None:
@@ -26,15 +30,20 @@ class IdMap:
         order = id_order(ids, counts)
         self._num_ids = len(ids)
         self._spread = _SPREAD[ids.itemsize]
-        spread = ids[order] * self._spread
-        by_spread = np.argsort(spread)
-        self._keys = np.append(spread[by_spread], ids.dtype.type(0))
-        self._rows = np.append(by_spread.astype(np.int32) + np.int32(1), np.int32(0))
-        bits = max(1, len(ids).bit_length())
+        hashes = ids[order] * self._spread
+        by_hash = np.argsort(hashes)
+        hashes = hashes[by_hash]
+        bits = max(1, int(len(ids) * _ROOM).bit_length())
         self._shift = ids.dtype.type(8 * ids.itemsize - bits)
-        in_bucket = np.bincount((self._keys[:-1] >> self._shift).astype(np.intp), minlength=1 << bits)
-        self._starts = np.zeros((1 << bits) + 1, np.int32)
-        np.cumsum(in_bucket, out=self._starts[1:])
+        # Behind the one before it, or where it belongs: the largest (place - number) so far, plus its own number.
+        numbers = np.arange(len(ids))
+        places = np.maximum.accumulate((hashes >> self._shift).astype(np.intp) - numbers) + numbers
+        size = max(1 << bits, int(places[-1]) + 1 if len(places) else 0) + 1
+        # No hash is larger than that of a free place, so searches end there, with row 0.
+        self._hashes = np.full(size, np.iinfo(ids.dtype).max, ids.dtype)
+        self._rows = np.zeros(size, np.int32)
+        self._hashes[places] = hashes
+        self._rows[places] = by_hash + 1
 
     @property
     def num_rows(self) -> int:
@@ -43,18 +52,20 @@ class IdMap:
     def rows(self, ids: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Table rows of ids, int32 [n]."""
         wanted = ids * self._spread
-        bucket = wanted >> self._shift
-        place, end = self._starts[bucket], self._starts[bucket + bucket.dtype.type(1)]
-        is_hit = (self._keys[place] == wanted) & (place < end)
-        rows = np.where(is_hit, self._rows[place], 0)
-        todo = np.flatnonzero(~is_hit & (place + 1 < end))
+        places = (wanted >> self._shift).astype(np.intp)
+        found = self._hashes.take(places, mode="clip")
+        rows = self._rows.take(places, mode="clip")
+        rows *= found == wanted
+        todo = np.flatnonzero(found < wanted)
+        places, wanted = places[todo], wanted[todo]
         while len(todo):
-            place[todo] += 1
-            here = place[todo]
-            is_hit = self._keys[here] == wanted[todo]
-            rows[todo[is_hit]] = self._rows[here[is_hit]]
-            todo = todo[~is_hit & (here + 1 < end[todo])]
-        rows[missing] = 0
+            places += 1
+            found = self._hashes.take(places, mode="clip")
+            is_hit = found == wanted
+            rows[todo[is_hit]] = self._rows.take(places[is_hit], mode="clip")
+            is_before = found < wanted
+            todo, places, wanted = todo[is_before], places[is_before], wanted[is_before]
+        rows *= ~missing
         return rows
 
     def lacks(self, ids: np.ndarray) -> np.ndarray:
@@ -94,7 +105,7 @@ class IdHash:
         size = ids.dtype.type(self.num_rows - 1)
         rows = (ids - ids // size * size).astype(np.int32)
         rows += np.int32(1)
-        rows[missing] = 0
+        rows *= ~missing
         return rows
 
 
@@ -107,5 +118,5 @@ class ReadyRows:
     def rows(self, ids: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Table rows of ids, int32 [n]."""
         rows = ids.astype(np.int32)
-        rows[missing] = 0
+        rows *= ~missing
         return rows

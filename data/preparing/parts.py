@@ -102,7 +102,7 @@ class PartWriter:
             self._writer.close()
 
     def _write_waiting(self, num_rows: int) -> None:
-        table = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
+        table = pa.concat_tables(self._waiting).combine_chunks() if self._waiting else self._schema.empty_table()
         self._waiting, self._num_waiting = [table.slice(num_rows)], table.num_rows - num_rows
         start = 0
         while start < num_rows:
@@ -127,6 +127,7 @@ class PartWriter:
                 write_statistics=False,
                 write_page_checksum=True,
                 store_schema=False,
+                write_batch_size=self._row_group_rows,
             )
         return self._writer
 

@@ -221,7 +221,7 @@ class _Preparation:
         rows = self._recipe.parse(block)
         split = self._splitter.assign(block, rows)
         table, tally = fitted.columns(rows, split == TRAIN)
-        tables = {int(s): table.filter(pa.array(split == s)) for s in np.unique(split) if s != LEFT_OUT}
+        tables = _by_split(table, split)
         return _Columns(block.num_source_bytes, block.num_lines, BlockAccount.of(block, rows), tables, tally)
 
     def _map(self, function: Callable[[Item], Result], blocks: Iterable[Item]) -> Iterator[Result]:
@@ -271,3 +271,11 @@ class _Preparation:
             origin=origin,
             fingerprint=fingerprint_of(MANIFEST_VERSION, settings, checksums),
         )
+
+
+def _by_split(table: pa.Table, split: np.ndarray) -> dict[int, pa.Table]:
+    """The rows of every split that has some, in their order; `split` uint8 [n]."""
+    ordered = table.take(pa.array(np.argsort(split, kind="stable")))
+    ends = np.cumsum(np.bincount(split, minlength=LEFT_OUT)).tolist()
+    starts = [0, *ends]
+    return {s: ordered.slice(starts[s], ends[s] - starts[s]) for s in range(LEFT_OUT) if ends[s] > starts[s]}

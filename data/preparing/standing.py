@@ -11,6 +11,7 @@ from data.preparing.count_runs import RunFolder
 from data.preparing.parts import Finished
 from data.preparing.tallies import Tally
 from data.raw.bad_lines import BadLines, BlockAccount
+from data.storage import change_mark
 from data.truth import truth_path_of
 
 logger = logging.getLogger(__name__)
@@ -64,9 +65,8 @@ def whole_parts_of(noted: Standing | None, directory: Path) -> Standing | None:
     return noted
 
 
-def source_marks(files: list[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of every raw file, and of the probabilities beside it: enough to see that one changed."""
+def source_marks(files: list[Path]) -> list[tuple[str, int, int | str]]:
+    """Name, size and mark of change of every raw file, and of the probabilities beside it: enough to see that one changed."""
     beside = [truth_path_of(file) for file in files]
-    found = [file.stat() for file in (*files, *(path for path in beside if path.exists()))]
-    names = [str(file.resolve()) for file in (*files, *(path for path in beside if path.exists()))]
-    return [(name, each.st_size, each.st_mtime_ns) for name, each in zip(names, found, strict=True)]
+    found = [*files, *(path for path in beside if path.exists())]
+    return [(str(file.resolve()), file.stat().st_size, change_mark(file)) for file in found]

@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 
 from data.raw.casting import pc
 from data.raw.raw_blocks import TextBlock
-from data.raw.rejected import CUT_OFF, STRAY_CR, WRONG_FIELDS, Rejected
+from data.raw.rejected import CUT_OFF, OPEN_QUOTE, STRAY_CR, WRONG_FIELDS, Rejected
 from data.spec.feature_spec import FormatSpec
 
 Columns = dict[str, pa.Array]
@@ -48,12 +48,17 @@ class CsvReader:
         if table is not None:
             return [table], [places]
         if len(lines) == 1:
-            rejected.add(WRONG_FIELDS, places)
+            rejected.add(self._fault(lines[0]), places)
             return [pa.table({name: pa.array([], kind) for name, kind in binary.items()})], [places[:0]]
         half = len(lines) // 2
         first = self._by_halves(lines[:half], places[:half], names, rejected)
         second = self._by_halves(lines[half:], places[half:], names, rejected)
         return first[0] + second[0], first[1] + second[1]
+
+    def _fault(self, line: bytes) -> str:
+        """What is wrong with a line that cannot be cut into its fields."""
+        quote = self.format.quote_character.encode()
+        return OPEN_QUOTE if quote and line.count(quote) % 2 else WRONG_FIELDS
 
     def _parse(
         self, text: bytes, num_lines: int, names: tuple[str, ...], types: Mapping[str, pa.DataType]

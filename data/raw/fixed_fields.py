@@ -33,7 +33,9 @@ class FixedFields:
     @classmethod
     def of(cls, text: bytes, num_lines: int, num_fields: int) -> "FixedFields | None":
         """The fields, tabs between them, of as many lines as there are line feeds; none unless every line has so many."""
-        characters = np.frombuffer(b"".join((_PADDING, text, _PADDING)), np.uint8)
+        # A word on both sides, and what makes whole words of it.
+        rest = _PADDING[: -len(text) % _WORD]
+        characters = np.frombuffer(b"".join((_PADDING, text, rest, _PADDING)), np.uint8)
         ends = np.flatnonzero(characters <= _LF)
         if len(ends) != num_lines * num_fields or characters.min() < _TAB:
             return None
@@ -73,7 +75,7 @@ class FixedFields:
         missing = starts == ends
         if not ((ends - starts == _WORD) | missing).all():
             return None
-        words = self._words[ends - _WORD]
+        words = self._words(ends - _WORD)
         np.copyto(words, _ZEROS, where=missing)
         values = hex_values(words.view(np.uint16))
         return None if values is None else (values.reshape(words.shape), missing)
@@ -82,7 +84,7 @@ class FixedFields:
         """int64: the number that the `num_digits` characters before each of the ends spell; none if any is no digit."""
         unused = np.maximum(_WORD - num_digits, 0)
         unused *= 8
-        values = _decimal(self._words[ends - _WORD] ^ _ZEROS, unused.view(np.uint64))
+        values = _decimal(self._words(ends - _WORD) ^ _ZEROS, unused.view(np.uint64))
         is_long = num_digits > _WORD
         if values is not None and is_long.any():
             upper = self._digits(ends[is_long] - _WORD, num_digits[is_long] - _WORD)
@@ -91,10 +93,17 @@ class FixedFields:
             values[is_long] += upper * 10**_WORD
         return values
 
-    @property
-    def _words(self) -> np.ndarray:
-        """uint64: the eight characters from every place on."""
-        return np.ndarray(len(self.characters) - _WORD + 1, "<u8", self.characters.data, strides=(1,))
+    def _words(self, starts: np.ndarray) -> np.ndarray:
+        """uint64: the eight characters from every start on, out of the one or two aligned words that they lie in."""
+        aligned = self.characters.view("<u8")
+        places, bits = starts >> 3, ((starts & 7) << 3).view(np.uint64)
+        words = aligned.take(places, mode="clip")
+        words >>= bits
+        places += 1
+        np.subtract(np.uint64(64), bits, out=bits)
+        # A shift by 64 bits gives 0, as it should: numpy sees to that.
+        words |= aligned.take(places, mode="clip") << bits
+        return words
 
 
 def hex_values(pairs: np.ndarray) -> np.ndarray | None:
@@ -102,7 +111,7 @@ def hex_values(pairs: np.ndarray) -> np.ndarray | None:
 
     Four look-ups a number, 16 bits at a time.
     """
-    decoded = _hex_pairs[pairs]
+    decoded = _hex_pairs.take(pairs, mode="clip")
     if decoded.max(initial=0) >= _NOT_HEX:
         return None
     return decoded.astype(np.uint8).view(">u4").astype(np.uint32)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from data.errors import DataError
 from data.manifest import SourceFile, sha256_of_file
 from data.raw.header import check_columns
+from data.storage import open_parquet
 
 # Of the order of the rows in a block of text: the threads' shares, and what is held per thread, stay small.
 _BLOCK_ROWS = 16_384
@@ -89,7 +90,7 @@ class RawParquet:
 
     def _opened(self, path: Path) -> pq.ParquetFile:
         try:
-            file = pq.ParquetFile(path, pre_buffer=False)
+            file = open_parquet(path, verify_pages=False)
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"{path} cannot be read as Parquet: {error}. Write the file again, or fetch it again."

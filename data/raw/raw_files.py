@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from data.errors import DataError
+from data.storage import raw_path
 
 CRITEO_TEXT = "Criteo-format text (plain or .gz) or a folder of days"
 _DAY = re.compile(r"day_(\d+)(\.gz)?")
@@ -14,7 +15,7 @@ def raw_files(source: str | Path) -> list[Path]:
 
     DataError for a path that is missing or empty, a folder without days, with a day twice or with a day left out.
     """
-    source = Path(source)
+    source = raw_path(source)
     files = day_files(source) if source.is_dir() else [source]
     for file in files:
         check_readable(file, CRITEO_TEXT, "label, 13 integers, 26 ids, tab-separated")
@@ -47,7 +48,7 @@ def entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
 
 
 def check_readable(file: Path, expected: str, line: str = "at least one row") -> None:
@@ -58,6 +59,6 @@ def check_readable(file: Path, expected: str, line: str = "at least one row") ->
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist. Expected {expected}.") from error
     except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
     if is_empty:
         raise DataError(f"{file} is empty. Expected {expected}: {line}.")

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 WRONG_FIELDS, CUT_OFF, NOT_UTF8 = "wrong number of fields", "truncated file", "not UTF-8"
-STRAY_CR = "stray carriage return"
+STRAY_CR, OPEN_QUOTE = "stray carriage return", "line end within quotes"
 BAD_LABEL, BAD_ROW_ID, BAD_TIME = "bad label", "bad row id", "bad timestamp"
 BAD_INTEGER, BAD_NUMBER, BAD_HEX = "bad integer", "bad number", "bad hex"
 BEYOND_TABLE, LIST_TOO_LONG = "id beyond its table", "list too long"

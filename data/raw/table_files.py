@@ -6,6 +6,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.raw.raw_files import check_readable, day_files, entries
 from data.spec.feature_spec import FormatSpec
+from data.storage import raw_path
 
 _TEXT_ENDS = tuple(f"{end}{packed}" for end in (".csv", ".tsv", ".txt") for packed in ("", ".gz", ".zst"))
 _PARQUET_ENDS = (".parquet", ".pq")
@@ -16,7 +17,7 @@ def table_files(source: str | Path, form: FormatSpec) -> list[Path]:
 
     DataError for a path that is missing or empty, and for a folder with no such files, or with days left out.
     """
-    source = Path(source)
+    source = raw_path(source)
     files = _files_of_folder(source, form) if source.is_dir() else [source]
     for file in files:
         check_readable(file, f"a {form.kind} file or a folder of them, as the spec says")

@@ -74,7 +74,7 @@ class TextFile:
                     self._num_bytes += len(chunk)
                     yield chunk
         except OSError as error:
-            raise DataError(f"{self._file} cannot be read: {error.strerror}.") from error
+            raise DataError(f"{self._file} cannot be read: {error.strerror or error}.") from error
 
     def _unpacked(self, first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The text of a .gz file of one or more members, at most a block at a time however well it was packed."""

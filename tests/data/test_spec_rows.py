@@ -55,7 +55,7 @@ def texts_of(tmp_path: Path, name: str) -> dict[int, str]:
     [
         ("1,30,u1,5\n", "wrong number of fields"),
         ("1,30,u1,5,a,b\n", "wrong number of fields"),
-        ('1,30,"u1,5,a\n', "wrong number of fields"),
+        ('1,30,"u1,5,a\n', "line end within quotes"),
         ("2,30,u1,5,a\n", "bad label"),
         (",30,u1,5,a\n", "bad label"),
         ("\n", "bad label"),
@@ -78,6 +78,14 @@ def test_bad_line_is_rejected_as_its_kind_and_the_others_are_kept(tmp_path, line
     assert manifest.bad_lines == {kind: 1}
     assert manifest.num_lines == 9
     assert [row["row_id"] for row in rows_in(tmp_path)] == [0, 1, 3, 4, 5, 6, 7, 8]
+
+
+def test_field_with_a_line_end_is_refused_line_by_line_with_the_reason(tmp_path) -> None:
+    text = HEADER + GOOD + '1,30,"u1\nand more",5,a\n' + '1,30,u1,5,"a ""quoted""\n\nb"\n' + GOOD
+    manifest = prepared(tmp_path, text)
+    # Of the second field that goes on, the empty line in the middle is a row without a label, as it would be anywhere.
+    assert manifest.bad_lines == {"line end within quotes": 4, "bad label": 1}
+    assert [row["row_id"] for row in rows_in(tmp_path)] == [0, 1, 7, 8]
 
 
 def test_message_about_bad_lines_shows_where_the_first_of_each_kind_is(tmp_path) -> None:

@@ -1,13 +1,20 @@
-"""Prepared directories behind URLs: fsspec's memory and local filesystems."""
+"""Prepared directories and raw files behind URLs: fsspec's memory and local filesystems."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from data.config import GenerateConfig, PrepareConfig
 from data.errors import ConfigError, DataError
+from data.generating.generator import generate
+from data.inspecting.sample import take_sample
 from data.manifest import Manifest
+from data.preparing.prepare import prepare
 from data.reading.reader import EvalReader, TrainReader, read_columns
 
 
@@ -59,3 +66,55 @@ def test_url_without_a_dataset_or_of_an_unknown_kind_is_refused() -> None:
         Manifest.load("memory://nothing")
     with pytest.raises(ConfigError, match="ftpx://nothing"):
         Manifest.load("ftpx://nothing")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """Raw data of three kinds: days of Criteo text, plain and packed, with their probabilities; CSV; Parquet."""
+    folder = tmp_path_factory.mktemp("raw")
+    generate(GenerateConfig(output=str(folder / "days"), num_rows=3000, num_days=2))
+    (folder / "days/day_1.gz").write_bytes(gzip.compress((folder / "days/day_1").read_bytes()))
+    (folder / "days/day_1").unlink()
+    (folder / "rows.csv").write_text("y,user\n" + "".join(f"{n % 2},u{n % 50}\n" for n in range(500)))
+    pq.write_table(
+        pa.table({"y": [n % 2 for n in range(500)], "user": [f"u{n % 50}" for n in range(500)]}),
+        folder / "rows.parquet",
+    )
+    for kind in ("csv", "parquet"):
+        (folder / f"{kind}.yaml").write_text(
+            f"format: {{kind: {kind}}}\nlabel: {{column: y}}\nsparse: [{{column: user}}]\n"
+        )
+    return folder
+
+
+@pytest.fixture(params=["file", "memory"])
+def raw_url(raw, request) -> Iterator[str]:
+    if request.param == "file":
+        yield f"file://{raw}"
+        return
+    filesystem = fsspec.filesystem("memory")
+    filesystem.put(f"{raw}/", "/raw/", recursive=True)
+    yield "memory://raw"
+    filesystem.rm("/raw", recursive=True)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("name", "spec"), [("days", ""), ("rows.csv", "csv.yaml"), ("rows.parquet", "parquet.yaml")])
+def test_raw_files_behind_a_url_are_prepared_as_those_on_the_disk(raw, raw_url, tmp_path, name, spec) -> None:
+    settings = {"spec": str(raw / spec) if spec else "", "show_progress": False}
+    prepare(PrepareConfig(source=str(raw / name), output=str(tmp_path / "disk"), **settings))
+    prepare(PrepareConfig(source=f"{raw_url}/{name}", output=str(tmp_path / "url"), **settings))
+    assert contents(tmp_path / "url") == contents(tmp_path / "disk")
+    assert prepare(PrepareConfig(source=f"{raw_url}/{name}", output=str(tmp_path / "url"), **settings)), "nothing to do"
+
+
+def test_raw_files_behind_a_url_can_be_inspected_and_are_named_when_absent(raw, raw_url, tmp_path) -> None:
+    assert take_sample(f"{raw_url}/rows.csv", 10).num_rows == 10
+    assert take_sample(f"{raw_url}/rows.parquet", 10).columns["y"][:2] == [0, 1]
+    with pytest.raises(DataError, match=r"raw.*/none\.tsv does not exist"):
+        prepare(PrepareConfig(source=f"{raw_url}/none.tsv", output=str(tmp_path / "out")))
+    with pytest.raises(ConfigError, match="ftpx://nothing"):
+        prepare(PrepareConfig(source="ftpx://nothing", output=str(tmp_path / "out")))
