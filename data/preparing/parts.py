@@ -127,7 +127,6 @@ class PartWriter:
                 write_statistics=False,
                 write_page_checksum=True,
                 store_schema=False,
-                write_batch_size=self._row_group_rows,
             )
         return self._writer
 

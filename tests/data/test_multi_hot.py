@@ -9,6 +9,7 @@ import pytest
 
 from data.preparing.exact_sums import ColumnSums, NumberSums
 from data.preparing.multi_hot import multi_hot_rows
+from data.preparing.parts import PartWriter
 from data.raw.keys import text_keys
 from data.spec.feature_spec import MultiHotSpec
 
@@ -73,3 +74,19 @@ def test_small_deviation_beside_a_large_mean_is_exact() -> None:
     values = np.array([16_777_214, 16_777_215], np.float32)
     sums.add(ColumnSums.of(values, np.zeros(2, bool), np.ones(2, bool)))
     assert sums.mean_and_std() == (16_777_214.5, 0.5)
+
+
+def test_parts_with_long_lists_do_not_depend_on_how_rows_came(tmp_path):
+    num_rows, size = 8192, 100
+    ids = np.random.default_rng(0).integers(0, 1000, num_rows * size, dtype=np.int32)
+    lists = pa.ListArray.from_arrays(np.arange(0, num_rows * size + 1, size, dtype=np.int32), ids)
+    table = pa.table({"label": np.zeros(num_rows, np.int8), "C1": lists})
+    checksums = set()
+    # A row group of a list column has several pages: they must end at the same rows.
+    for rows_per_table in (num_rows, 3440, 700):
+        writer = PartWriter(tmp_path / str(rows_per_table), "train", table.schema, num_rows, 4096)
+        (tmp_path / str(rows_per_table)).mkdir()
+        for block, start in enumerate(range(0, num_rows, rows_per_table)):
+            writer.write(table.slice(start, rows_per_table), block)
+        checksums.add(writer.close().parts[0].sha256)
+    assert len(checksums) == 1
