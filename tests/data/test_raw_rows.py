@@ -180,3 +180,51 @@ def test_real_criteo_rows_are_read_as_python_reads_them():
         fields = lines[n].split(b"\t")
         assert ids[:, n].tolist() == [int(text or b"0", 16) for text in fields[14:]]
         assert integers[:, n].tolist() == [int(text or b"0") for text in fields[1:14]]
+
+
+INTEGERS = st.one_of(st.just(""), st.integers(-(10**18) + 1, 10**18 - 1).map(str), st.integers(-99, 99).map(str))
+IDS = st.one_of(
+    st.just(""), st.integers(0, 2**32 - 1).map("{:08x}".format), st.integers(0, 2**32 - 1).map("{:08X}".format)
+)
+# What is not a field of the format: never to be taken for one.
+ODD = st.sampled_from(
+    [
+        "-",
+        "--1",
+        "1-",
+        "0000000g",
+        "/",
+        ":",
+        "1:",
+        "@0000000",
+        "`0000000",
+        "\x08",
+        "9" * 19,
+        "é",
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lines=st.lists(
+        st.tuples(st.lists(INTEGERS, min_size=13, max_size=13), st.lists(IDS, min_size=26, max_size=26)),
+        min_size=1,
+        max_size=3,
+    ),
+    odd=st.one_of(st.none(), st.tuples(ODD, st.integers(1, 39))),
+)
+def test_fields_are_what_python_reads_in_them(tmp_path_factory, lines, odd):
+    texts = [["1", *integers, *ids] for integers, ids in lines]
+    if odd:
+        texts[0][odd[1]] = odd[0]
+    path = tmp_path_factory.getbasetemp() / "fields"
+    (rows,) = parse(path, "".join("\t".join(fields) + "\n" for fields in texts).encode())
+    good = texts[1:] if odd else texts
+    assert rows.bad_counts.total() == (1 if odd else 0)
+    integers = [[int(field or 0) for field in fields[1:14]] for fields in good]
+    ids = [[int(field or "0", 16) for field in fields[14:]] for fields in good]
+    assert rows.integers.T.tolist() == integers
+    assert rows.ids.T.tolist() == ids
+    assert rows.integer_missing.T.tolist() == [[not field for field in fields[1:14]] for fields in good]
+    assert rows.id_missing.T.tolist() == [[not field for field in fields[14:]] for fields in good]
