@@ -2,9 +2,13 @@
 
     python -m benchmarks.plan_choice --ranks 2
 
-Needs the profile that `python -m benchmarks.plan_truth calibrate` writes. Both plans of a model are live at once and take whole,
-uncut training steps by turns. A pair is the medians of a round of such steps; a gain is the median over the pairs of default over
-chosen, its spread the quartiles. Where both chose the same plan, the gain shows how far two equal things are measured apart.
+Needs the profile that `python -m benchmarks.plan_truth calibrate` writes. The default is what TorchRec's planner chooses by
+itself: its own sharder, proposers, partitioner and estimates, one id a bag. The chosen plan is that of the strategy
+`local_search` with the calibrated costs and what is known of the ids. Both are live at once and take training steps by turns,
+whole ones and ones cut into parts. A pair is the medians of a round of such steps, of freshly sharded models; a gain is the
+median over the pairs of default over chosen, its spread the quartiles: of whole steps (of tables with a single linear layer
+behind them) and of the embedding part. Where both chose the same plan, the gain shows how far two equal things are measured
+apart.
 """
 
 import argparse
@@ -20,15 +24,15 @@ from benchmarks.plan_models import MODELS
 from benchmarks.plan_truth import OPTIMIZER, OUT, PROFILE, bench_of
 from pipeline.calibrating.calibrator import Bench, plan_workload, workload_config
 from pipeline.calibrating.probe_task import Workload, probe_batches, probe_tables, probe_task
-from pipeline.measuring.paired_steps import paired_steps
+from pipeline.measuring.paired_steps import PairedTimes, paired_steps
 from pipeline.ranks import Ranks
 from sharding_plans.files.layout import PlanFile
 from sharding_plans.files.plan_conversion import live_plan_file
+from sharding_plans.files.scored_plans import score
 from sharding_plans.machines.hardware import read_profile
 from sharding_plans.planning.planner import make_plan
-from sharding_plans.strategies.strategies import Strategy
+from sharding_plans.strategies.strategy_catalog import STRATEGIES
 from sharding_plans.tables.from_model import build_tables_module
-from sharding_plans.types import SHARDING_TYPES
 
 
 def main() -> None:
@@ -39,24 +43,20 @@ def main() -> None:
     parser.add_argument("--models", type=int, nargs="+", default=range(len(MODELS)))
     asked = parser.parse_args()
     print(f"{asked.ranks} ranks, {asked.pairs} pairs of {asked.steps} steps")
-    print(f"{'model':20}{'default ms':>11}{'chosen ms':>11}{'gain':>7}{'quartiles':>15}   plans: default -> chosen")
-    found = on_ranks(asked.ranks, compare, [MODELS[i] for i in asked.models], asked.pairs, asked.steps)
-    path = OUT / f"plan_choice_{asked.ranks}.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | found, indent=1))
+    print(f"{'':40}{'default ms':>11}{'chosen ms':>11}{'gain':>7}{'quartiles':>13}{'estimated':>11}")
+    on_ranks(asked.ranks, compare, [MODELS[i] for i in asked.models], asked.pairs, asked.steps)
 
 
-def compare(ranks: Ranks, workloads: list[Workload], num_pairs: int, steps: int) -> dict[str, Any]:
-    """By model: milliseconds of both plans in every pair."""
-    found = {}
+def compare(ranks: Ranks, workloads: list[Workload], num_pairs: int, steps: int) -> None:
+    """Both plans of every model in turn; what is found is told, and added to the results of earlier runs."""
     for workload in workloads:
         bench = bench_of(ranks, steps, read_profile(PROFILE))
         default = ranks.on_zero(lambda workload=workload: torchrec_default(workload, ranks.num_ranks))
-        chosen = plan_workload(bench, workload, Strategy(name="chosen", sharding_types=SHARDING_TYPES))
-        found[workload.name] = _paired(bench, workload, default, chosen, num_pairs)
+        chosen = plan_workload(bench, workload, STRATEGIES["local_search"])
+        found = _paired(bench, workload, default, chosen, num_pairs)
         if ranks.is_zero:
-            _tell(workload.name, found[workload.name])
-    return found
+            _tell(workload.name, found)
+            _keep(workload.name, found, ranks.num_ranks)
 
 
 def torchrec_default(workload: Workload, num_ranks: int) -> PlanFile:
@@ -73,7 +73,7 @@ def torchrec_default(workload: Workload, num_ranks: int) -> PlanFile:
 
 def _paired(bench: Bench, workload: Workload, default: PlanFile, chosen: PlanFile, num_pairs: int) -> dict[str, Any]:
     plans = {"default": default, "chosen": chosen}
-    ms = paired_steps(
+    times = paired_steps(
         plans,
         lambda: probe_task(workload, bench.optimizer),
         probe_batches(workload, bench.ranks.rank, bench.ranks.num_ranks, bench.num_batches),
@@ -82,9 +82,27 @@ def _paired(bench: Bench, workload: Workload, default: PlanFile, chosen: PlanFil
         num_rounds=num_pairs,
         steps_per_round=bench.steps.measured,
     )
-    gains = [a / b for a, b in zip(ms["default"], ms["chosen"], strict=True)]
-    types = {name: _types(plan) for name, plan in plans.items()}
-    return {**ms, "gains": gains, "types": types, "is_same_plan": default.fingerprint == chosen.fingerprint}
+    return {
+        "whole step": _gain(times, "step_ms"),
+        "embedding part": _gain(times, "embedding_ms"),
+        "estimated gain": _estimated_ms(default, bench) / _estimated_ms(chosen, bench),
+        "types": {name: _types(plan) for name, plan in plans.items()},
+        "is_same_plan": default.fingerprint == chosen.fingerprint,
+    }
+
+
+def _gain(times: dict[str, PairedTimes], kind: str) -> dict[str, Any]:
+    default, chosen = getattr(times["default"], kind), getattr(times["chosen"], kind)
+    gains = [a / b for a, b in zip(default, chosen, strict=True)]
+    low, _, high = quantiles(gains, n=4) if len(gains) > 1 else gains * 3
+    return {"default_ms": default, "chosen_ms": chosen, "gains": gains, "gain": median(gains), "quartiles": [low, high]}
+
+
+def _estimated_ms(plan: PlanFile, bench: Bench) -> float:
+    """The calibrated milliseconds of the embedding part."""
+    parts = score(plan, hardware=bench.hardware).calibrated_ms
+    assert parts is not None, f"{PROFILE} is not calibrated for {bench.ranks.num_ranks} ranks"
+    return sum(parts.values())
 
 
 def _types(plan: PlanFile) -> str:
@@ -93,13 +111,20 @@ def _types(plan: PlanFile) -> str:
 
 
 def _tell(name: str, found: dict[str, Any]) -> None:
-    low, _, high = quantiles(found["gains"], n=4) if len(found["gains"]) > 1 else (found["gains"] * 3)
+    for kind in ("whole step", "embedding part"):
+        gain = found[kind]
+        low, high = gain["quartiles"]
+        line = f"{name + ', ' + kind:40}{median(gain['default_ms']):11.2f}{median(gain['chosen_ms']):11.2f}{gain['gain']:7.2f}"
+        estimated = f"{found['estimated gain']:11.2f}" if kind == "embedding part" else ""
+        print(f"{line}{low:8.2f}-{high:.2f}{estimated}")
     same = " (the same plan)" if found["is_same_plan"] else ""
-    print(
-        f"{name:20}{median(found['default']):11.2f}{median(found['chosen']):11.2f}{median(found['gains']):7.2f}"
-        f"{low:8.2f}-{high:.2f}   {found['types']['default']} -> {found['types']['chosen']}{same}",
-        flush=True,
-    )
+    print(f"    {found['types']['default']} -> {found['types']['chosen']}{same}", flush=True)
+
+
+def _keep(name: str, found: dict[str, Any], num_ranks: int) -> None:
+    path = OUT / f"plan_choice_{num_ranks}.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | {name: found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,17 @@
-"""The four models that plans are judged on, and a dozen and more plans of each: every sharding type, and mixtures."""
+"""The six models that plans are judged on, and a dozen and more plans of each: every sharding type, and mixtures."""
 
 import random
 
 from pipeline.calibrating.probe_task import Workload
 from sharding_plans.strategies.strategies import Strategy, TableRule
 from sharding_plans.types import SHARDING_TYPES, SPLITS_COLUMNS
+
+# MLPerf training's DLRM-DCNv2 on Criteo 1TB: rows of its 26 tables (ids modulo 40 million) and ids a bag.
+MLPERF_ROWS = (
+    *(40_000_000, 39_060, 17_295, 7424, 20_265, 3, 7122, 1543, 63, 40_000_000, 3_067_956, 405_282, 10),
+    *(2209, 11_938, 155, 4, 976, 14, 40_000_000, 40_000_000, 40_000_000, 590_152, 12_973, 108, 36),
+)
+MLPERF_LOOKUPS = (3, 2, 1, 2, 6, 1, 1, 1, 1, 7, 3, 8, 1, 6, 9, 5, 1, 1, 1, 12, 100, 27, 10, 3, 1, 1)
 
 MODELS = (
     Workload(name="few large", tables=((120_000, 64, 3),) * 4, global_batch_size=2048),
@@ -30,6 +37,22 @@ MODELS = (
                 (3000, 10),
             )
         ),
+        skew=1.05,
+        global_batch_size=1024,
+    ),
+    # All of MLPerf's tables with the published width and ids a bag; a thousandth of its 40 million as the most rows.
+    Workload(
+        name="MLPerf multi-hot",
+        tables=tuple(
+            (min(rows, 40_000), 128, lookups) for rows, lookups in zip(MLPERF_ROWS, MLPERF_LOOKUPS, strict=True)
+        ),
+        skew=1.05,
+        global_batch_size=1024,
+    ),
+    # MovieLens 20M: 138,493 users, 26,744 movies, 144 ratings a user; all that a user rated is one bag, as in two-tower models.
+    Workload(
+        name="watch history",
+        tables=((138_493, 64, 1), (26_744, 64, 144), (26_744, 64, 1)),
         skew=1.05,
         global_batch_size=1024,
     ),

@@ -1,14 +1,16 @@
-"""Do the estimates tell the truth? Four models, thirteen plans of each, measured on live ranks beside two estimates.
+"""Do the estimates tell the truth? Six models, thirteen plans of each, measured on live ranks beside two estimates.
 
     python -m benchmarks.plan_truth calibrate --ranks 2     # fit the cost model to this machine, by plans drawn at random
     python -m benchmarks.plan_truth measure --ranks 2       # the models' plans, each twice; none was used to fit
     python -m benchmarks.plan_truth show                    # the table: before and after calibration, and repeatability
 
-Results go to artifacts/plan_truth/. Run it on a machine that does nothing else.
+Results go to artifacts/plan_truth/. Run it on a machine that does nothing else; `--minutes 4` does it in pieces: what was
+measured is kept, and the next call goes on from there.
 """
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
@@ -17,24 +19,25 @@ from typing import Any
 import yaml
 
 from benchmarks.live_ranks import on_ranks
+from benchmarks.plan_cases import Cases, deadline, measure_cases, measured_cases
 from benchmarks.plan_models import MODELS, plans_of
-from pipeline.calibrating.calibrator import Bench, calibrated_profile, measure_probes, measure_workload, plan_workload
-from pipeline.calibrating.probe_task import Workload
+from pipeline.calibrating.calibrator import Bench, calibrated_profile
+from pipeline.calibrating.probe_task import Workload, probe_tables
 from pipeline.calibrating.probes import probes
 from pipeline.measuring.plan_measurement import Steps
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.ranks import Ranks
-from sharding_plans.comparing.truth import torchrec_parts
-from sharding_plans.files.plan_file import load, save
+from sharding_plans.files.plan_file import load
 from sharding_plans.files.scored_plans import score
 from sharding_plans.machines.hardware import HardwareProfile, profile_to_dict, read_profile
 from sharding_plans.machines.this_machine import measure_this_machine
 from sharding_plans.measuring.agreement import agreement
-from sharding_plans.measuring.ledger import append, read
+from sharding_plans.measuring.ledger import read
 from sharding_plans.measuring.measurement import EMBEDDING_PARTS, Measurement
 
 OUT = Path("artifacts/plan_truth")
-PROFILE, LEDGER = OUT / "this_machine.yaml", OUT / "ledger.jsonl"
+UNCALIBRATED, PROFILE = OUT / "uncalibrated.yaml", OUT / "this_machine.yaml"
+LEDGER, PROBES = OUT / "ledger.jsonl", OUT / "probes.jsonl"
 OPTIMIZER = SparseOptimizerConfig(algorithm="adagrad")
 
 
@@ -45,49 +48,69 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--probes", type=int, default=40, help="plans drawn at random to calibrate by")
     parser.add_argument("--models", type=int, nargs="+", default=range(len(MODELS)))
-    parser.add_argument("--times", type=int, default=2, help="how often each plan is measured")
+    parser.add_argument("--times", type=int, default=2, help="how often each plan and probe is measured")
+    parser.add_argument(
+        "--minutes", type=float, default=600, help="begin nothing later; the next call goes on from there"
+    )
     asked = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     if asked.what == "calibrate":
-        on_ranks(asked.ranks, calibrate, asked.probes, asked.steps)
+        on_ranks(asked.ranks, calibrate, asked.probes, asked.steps, asked.times, asked.minutes)
     elif asked.what == "measure":
-        for _ in range(asked.times):
-            on_ranks(asked.ranks, measure, [MODELS[i] for i in asked.models], asked.steps)
+        workloads = [MODELS[i] for i in asked.models] * asked.times
+        on_ranks(asked.ranks, measure, workloads, asked.steps, asked.minutes)
     else:
         show()
 
 
 def bench_of(ranks: Ranks, steps: int, hardware: HardwareProfile | None = None) -> Bench:
     """What plans are measured with; TorchRec's own figures of this machine unless told otherwise."""
-    profile = hardware or ranks.on_zero(lambda: measure_this_machine("this-machine"))
-    return Bench(ranks=ranks, hardware=profile, optimizer=OPTIMIZER, steps=Steps(warm=3, measured=steps))
+    return Bench(
+        ranks=ranks,
+        hardware=hardware or ranks.on_zero(_uncalibrated),
+        optimizer=OPTIMIZER,
+        steps=Steps(warm=4, measured=steps),
+    )
 
 
-def calibrate(ranks: Ranks, num_random: int, steps: int) -> None:
-    """Fit this machine's costs for so many ranks; costs for other numbers stay in the file."""
+def calibrate(ranks: Ranks, num_random: int, steps: int, times: int, minutes: float) -> None:
+    """Measure the probes so many times, then fit this machine's costs for so many ranks; others stay in the file."""
     bench = bench_of(ranks, steps)
     bench = replace(bench, steps=replace(bench.steps, is_uncut_wanted=False))
-    measured = measure_probes(bench, probes(ranks.num_ranks, num_random, seed=0))
+    cases = [*_probe_cases(ranks.num_ranks, num_random)] * times
+    if not measure_cases(bench, cases, PROBES, deadline(ranks, minutes)):
+        print("not all are measured yet: run it again to go on", flush=True)
+        return
+    measured = ranks.on_zero(lambda: measured_cases(PROBES, ranks.num_ranks))
     before = read_profile(PROFILE) if PROFILE.exists() else None
     profile = calibrated_profile(bench, measured, before)
     if ranks.is_zero:
         PROFILE.write_text(yaml.safe_dump(profile_to_dict(profile), sort_keys=False))
-        for _, measurement in measured:
-            append(OUT / f"probes_{ranks.num_ranks}.jsonl", measurement)
         print(f"{len(measured)} probes on {ranks.num_ranks} ranks -> {PROFILE}")
 
 
-def measure(ranks: Ranks, workloads: list[Workload], steps: int) -> None:
-    """Measure every plan of the models once, beside what TorchRec estimates for it; the plans are kept for `show`."""
-    bench = bench_of(ranks, steps)
-    for workload in workloads:
-        names = tuple(f"C{i}" for i in range(1, len(workload.tables) + 1))
-        for strategy in plans_of(workload, ranks.num_ranks, names):
-            plan = plan_workload(bench, workload, strategy)
-            found = measure_workload(bench, workload, plan, f"{workload.name}: {strategy.name}")
-            if ranks.is_zero:
-                save(plan, OUT / "plans" / f"{plan.fingerprint}.json")
-                append(LEDGER, replace(found, estimates={"torchrec": torchrec_parts(plan)}))
+def measure(ranks: Ranks, workloads: Sequence[Workload], steps: int, minutes: float) -> None:
+    """Measure every plan of the models, as often as the model comes."""
+    cases = [_model_cases(workload, ranks.num_ranks) for workload in workloads]
+    measure_cases(bench_of(ranks, steps), cases, LEDGER, deadline(ranks, minutes))
+
+
+def _uncalibrated() -> HardwareProfile:
+    """This machine as TorchRec's estimates see it, measured once."""
+    if not UNCALIBRATED.exists():
+        UNCALIBRATED.write_text(yaml.safe_dump(profile_to_dict(measure_this_machine("this-machine")), sort_keys=False))
+    return read_profile(UNCALIBRATED)
+
+
+def _model_cases(workload: Workload, num_ranks: int) -> Cases:
+    strategies = plans_of(workload, num_ranks, probe_tables(workload, OPTIMIZER).names)
+    return Cases(workload, {f"{workload.name}: {strategy.name}": strategy for strategy in strategies})
+
+
+def _probe_cases(num_ranks: int, num_random: int) -> Iterator[Cases]:
+    for probe in probes(num_ranks, num_random, seed=0):
+        strategy = probe.strategy(probe_tables(probe.workload, OPTIMIZER).names)
+        yield Cases(probe.workload, {probe.name: strategy})
 
 
 def show() -> None:

@@ -1,6 +1,6 @@
 """Probing a machine on its live ranks, and fitting the cost model to what was measured."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -10,7 +10,7 @@ from pipeline.calibrating.collectives import time_collectives
 from pipeline.calibrating.probe_task import Workload, probe_batches, probe_tables, probe_task
 from pipeline.calibrating.probes import Probe
 from pipeline.config import OptimizerConfig, TrainConfig, TrainingConfig
-from pipeline.measuring.plan_measurement import Steps, measure_plan
+from pipeline.measuring.plan_measurement import Steps, measure_by_turns
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.ranks import Ranks
 from sharding_plans.calibrating.calibration import Calibration, Costs
@@ -48,7 +48,7 @@ def measure_probes(bench: Bench, probes: Iterable[Probe], on_done: Callable[[], 
     for probe in probes:
         names = probe_tables(probe.workload, bench.optimizer).names
         plan = plan_workload(bench, probe.workload, probe.strategy(names))
-        found.append((plan, measure_workload(bench, probe.workload, plan, probe.name)))
+        found.append((plan, measure_workload(bench, probe.workload, {probe.name: plan})[0]))
         if on_done is not None:
             on_done()
     return found
@@ -66,17 +66,16 @@ def plan_workload(bench: Bench, workload: Workload, strategy: Strategy) -> PlanF
     return bench.ranks.on_zero(lambda: make_plan_file(request))
 
 
-def measure_workload(bench: Bench, workload: Workload, plan: PlanFile, name: str) -> Measurement:
-    """The plan measured with the workload's tables and ids; a collective."""
+def measure_workload(bench: Bench, workload: Workload, plans: Mapping[str, PlanFile]) -> list[Measurement]:
+    """The plans measured by turns with the workload's tables and ids; a collective."""
     ranks = bench.ranks
-    return measure_plan(
-        plan,
-        probe_task(workload, bench.optimizer, ranks.device.type),
+    return measure_by_turns(
+        plans,
+        lambda: probe_task(workload, bench.optimizer, ranks.device.type),
         probe_batches(workload, ranks.rank, ranks.num_ranks, bench.num_batches),
         workload_config(bench, workload),
         ranks,
         bench.steps,
-        name=name,
         data={"source": "random", "skew": workload.skew, "workload": workload.name},
     )
 

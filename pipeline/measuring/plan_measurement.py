@@ -1,31 +1,23 @@
-"""Measuring one plan on the live ranks: the model is sharded by it and trained for some steps, cut and uncut in turn."""
+"""Measuring plans on the live ranks: the model is sharded by them and trained for some steps, cut and uncut in turn."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import nn
-from torchrec.distributed import DistributedModelParallel
-from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from data.batch import Batch
-from models.training_task import TrainingTask
 from pipeline.config import TrainConfig
-from pipeline.measuring.marks import Marks
-from pipeline.measuring.parted_step import WAITING, PartedStep
-from pipeline.measuring.traffic import CountedTraffic
+from pipeline.measuring.live_plan import LivePlan
+from pipeline.measuring.parted_step import WAITING
 from pipeline.ranks import Ranks, peak_rss_gib
-from pipeline.training.optimizers import ShardedOptimizer, build_optimizer
-from sharding_plans.applying.apply import shard
-from sharding_plans.applying.held_bytes import allocated_bytes, held_bytes
 from sharding_plans.files.layout import PlanFile
-from sharding_plans.files.plan_conversion import installed_versions, to_sharding_plan
+from sharding_plans.files.plan_conversion import installed_versions
 from sharding_plans.machines.identity import machine_facts
 from sharding_plans.measuring.measurement import EMBEDDING_PARTS, PARTS, Measurement, RankMeasurement, percentile
 from sharding_plans.planning.quiet import quiet_torchrec
@@ -64,85 +56,50 @@ def measure_plan(
 
     `task` is fresh, its tables on the meta device; `batches` are this rank's, used over and over.
     """
-    _forget_peak()
-    sharding_plan = to_sharding_plan(plan, device=ranks.device.type, module=task)
-    with quiet_torchrec():  # on gloo it warns of collectives' old names at every first call
-        model = shard(task, sharding_plan, ranks.device, seed=config.training.seed)
-        frozen = task.ranker.frozen_tables if isinstance(task, TrainingTask) else ()
-        optimizer = build_optimizer(model, config.optimizer.sparse, config.optimizer.dense, frozen=frozen)
-        times = _timed(model, optimizer, batches, ranks.device, steps, is_bf16=config.training.precision == "bf16")
-        traffic = _traffic(model, optimizer, batches[0], ranks)
-    held = held_bytes(model)
-    state = held.state + allocated_bytes(optimizer.data_parallel_states)
-    mine = (times, traffic, held.weights, state, int(peak_rss_gib() * 2**30))
-    found: list[Any] = [None] * ranks.num_ranks
-    dist.all_gather_object(found, mine)
-    del model, optimizer
-    gc.collect()
-    return _measurement(plan, name, data, found, config.training.global_batch_size)
+    return measure_by_turns({name: plan}, lambda: task, batches, config, ranks, steps, data=data)[0]
 
 
-def fresh(batch: Batch) -> Batch:
-    """The batch without what TorchRec has cached in its ids, as a reader hands it out."""
-    ids = batch.sparse
-    again = KeyedJaggedTensor(
-        keys=ids.keys(), values=ids.values(), weights=ids.weights_or_none(), lengths=ids.lengths()
-    )
-    return replace(batch, sparse=again)
-
-
-def _timed(
-    model: DistributedModelParallel,
-    optimizer: ShardedOptimizer,
+def measure_by_turns(
+    plans: Mapping[str, PlanFile],
+    new_task: Callable[[], nn.Module],
     batches: Sequence[Batch],
-    device: torch.device,
+    config: TrainConfig,
+    ranks: Ranks,
     steps: Steps,
     *,
-    is_bf16: bool,
-) -> _Times:
-    parted = PartedStep(model, optimizer, device, is_bf16=is_bf16)
-    precision = torch.autocast(device.type, torch.bfloat16, enabled=is_bf16)
-    marks, times = Marks(device), _Times([], [], [])
-    for step, batch in enumerate(_endless(batches)):
-        is_seen = step >= steps.warm
-        whole = uncut_step(model, optimizer, fresh(batch), marks, precision) if steps.is_uncut_wanted else 0.0
-        with parted.cut():
-            _, parts = parted.run(fresh(batch))
-        if is_seen:
-            times.whole.append(whole)
-            times.parted.append(sum(parts.values()))
-            times.parts.append(parts)
-        if step + 1 == steps.warm + steps.measured:
-            return times
-    raise AssertionError("there is no end to batches")
+    data: dict[str, Any],
+) -> list[Measurement]:
+    """What each plan costs, all of them live at once and taking their steps by turns, so that whatever else the machine does
+    meets all of them; a collective. There must be memory for all; a process's peak is that of all."""
+    _forget_peak()
+    with quiet_torchrec():  # on gloo it warns of collectives' old names at every first call
+        live = {name: LivePlan(plan, new_task(), config, ranks) for name, plan in plans.items()}
+        times = _timed(live, batches, steps)
+        mine = [(times[name], each.traffic(batches[0]), *each.held()) for name, each in live.items()]
+    found: list[Any] = [None] * ranks.num_ranks
+    dist.all_gather_object(found, (mine, int(peak_rss_gib() * 2**30)))
+    del live
+    gc.collect()
+    by_plan = zip(*([(*each, peak) for each in of_rank] for of_rank, peak in found), strict=True)
+    batch_size = config.training.global_batch_size
+    return [
+        _measurement(plan, name, data, list(by_rank), batch_size)
+        for (name, plan), by_rank in zip(plans.items(), by_plan, strict=True)
+    ]
 
 
-def uncut_step(
-    model: DistributedModelParallel, optimizer: ShardedOptimizer, batch: Batch, marks: Marks, precision: torch.autocast
-) -> float:
-    """Milliseconds of an ordinary training step, the ranks starting together."""
-    optimizer.zero_grad()
-    if dist.get_world_size() > 1:
-        dist.barrier()
-    marks.start()
-    with precision:
-        loss, _ = model(batch)
-    loss.backward()
-    optimizer.step()
-    marks.end("step")
-    return marks.read()["step"]
-
-
-def _traffic(
-    model: DistributedModelParallel, optimizer: ShardedOptimizer, batch: Batch, ranks: Ranks
-) -> tuple[int, int]:
-    """Bytes sent and received in one step."""
-    optimizer.zero_grad()
-    with CountedTraffic(ranks.rank, ranks.num_ranks) as traffic:
-        loss, _ = model(fresh(batch))
-        loss.backward()
-        optimizer.step()
-    return traffic.sent, traffic.received
+def _timed(live: Mapping[str, LivePlan], batches: Sequence[Batch], steps: Steps) -> dict[str, _Times]:
+    times = {name: _Times([], [], []) for name in live}
+    for step in range(steps.warm + steps.measured):
+        for name, each in live.items():
+            batch = batches[step % len(batches)]
+            whole = each.whole_step_ms(batch) if steps.is_uncut_wanted else 0.0
+            parts = each.parts_ms(batch)
+            if step >= steps.warm:
+                times[name].whole.append(whole)
+                times[name].parted.append(sum(parts.values()))
+                times[name].parts.append(parts)
+    return times
 
 
 def _measurement(plan: PlanFile, name: str, data: dict[str, Any], found: list[Any], batch_size: int) -> Measurement:
@@ -194,11 +151,6 @@ def _rank(rank: int, times: _Times, traffic: tuple[int, int], weights: int, stat
         state_bytes=state,
         process_peak_bytes=peak,
     )
-
-
-def _endless(batches: Sequence[Batch]) -> Iterator[Batch]:
-    while True:
-        yield from batches
 
 
 def _forget_peak() -> None:

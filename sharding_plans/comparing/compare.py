@@ -26,7 +26,7 @@ from sharding_plans.machines.hardware import HardwareProfile
 from sharding_plans.planning.request import PlanRequest
 from sharding_plans.tables.table_specs import ModelTables
 
-_SLOW = {"planner": 4, "dynamic_programming": 4, "memory_balanced": 5}
+_SLOW = {"planner": 4, "dynamic_programming": 4, "memory_balanced": 5, "local_search": 10}
 
 
 @dataclass(frozen=True, kw_only=True)

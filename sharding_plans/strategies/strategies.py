@@ -11,8 +11,16 @@ from data.errors import PlanError
 from sharding_plans.names import unknown_name
 from sharding_plans.types import SHARDING_TYPES
 
-PROPOSERS = ("grid_search", "greedy", "greedy_by_sum", "uniform", "dynamic_programming", "offload_scale_up")
-PARTITIONERS = ("greedy", "memory_balanced")
+PROPOSERS = (
+    "grid_search",
+    "greedy",
+    "greedy_by_sum",
+    "uniform",
+    "dynamic_programming",
+    "offload_scale_up",
+    "local_search",
+)
+PARTITIONERS = ("greedy", "greedy_by_time", "memory_balanced")
 KERNELS = ("dense", "fused", "fused_uvm", "fused_uvm_caching")
 TORCHREC_PROPOSERS = ("grid_search", "greedy", "greedy_by_sum", "uniform")
 
@@ -60,9 +68,10 @@ class Strategy:
     cache_load_factor: float | None = None
     """Share of the rows that such a cache holds."""
     proposers: tuple[str, ...] = TORCHREC_PROPOSERS
-    """TorchRec's proposers to ask, in order."""
+    """Proposers to ask, in order: TorchRec's, and `local_search`, which changes one table at a time where the plan gains."""
     partitioner: str = "greedy"
-    """How shards are placed: greedy (fastest rank first) or memory_balanced."""
+    """How shards are placed on the rank with least to do: the largest first (greedy), the slowest first (greedy_by_time); or
+    memory_balanced."""
     tables: Mapping[str, TableRule] = field(default_factory=dict)
     """Rules by table name or pattern (`t_cat_*`); later ones win over earlier ones."""
     together: tuple[tuple[str, ...], ...] = ()

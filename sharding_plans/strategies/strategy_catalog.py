@@ -1,6 +1,7 @@
 """The strategies that come with Shardline. Light: no torch here."""
 
-from sharding_plans.strategies.strategies import Strategy
+from sharding_plans.strategies.strategies import TORCHREC_PROPOSERS, Strategy
+from sharding_plans.types import SHARDING_TYPES
 
 _ALL = (
     Strategy(name="planner", description="TorchRec's own search over every sharding type and kernel"),
@@ -13,6 +14,14 @@ _ALL = (
         name="memory_balanced",
         description="TorchRec's own search, placed to even out memory within 2 % of the best time",
         partitioner="memory_balanced",
+    ),
+    Strategy(
+        name="local_search",
+        description="TorchRec's search, then one table at a time while the plan gains; the slowest shards placed first",
+        sharding_types=SHARDING_TYPES,
+        column_shard_width=64,
+        proposers=(*TORCHREC_PROPOSERS, "local_search"),
+        partitioner="greedy_by_time",
     ),
     Strategy(
         name="table_wise",

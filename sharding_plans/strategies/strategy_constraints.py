@@ -5,7 +5,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torchrec.distributed.planner.partitioners import GreedyPerfPartitioner, MemoryBalancedPartitioner
+from torchrec.distributed.planner.partitioners import GreedyPerfPartitioner, MemoryBalancedPartitioner, SortBy
 from torchrec.distributed.planner.proposers import (
     DynamicProgrammingProposer,
     EmbeddingOffloadScaleupProposer,
@@ -18,6 +18,7 @@ from torchrec.distributed.planner.types import ParameterConstraints, Partitioner
 from data.errors import PlanError
 from sharding_plans.infeasible import InfeasiblePlan
 from sharding_plans.names import unknown_name
+from sharding_plans.strategies.local_search import LocalSearchProposer
 from sharding_plans.strategies.partitioners import Group, PinnedPartitioner
 from sharding_plans.strategies.proposers import LimitedProposer, Stop
 from sharding_plans.strategies.strategies import Strategy, TableRule
@@ -34,6 +35,12 @@ _PROPOSERS: dict[str, Callable[[], Proposer]] = {
     "uniform": UniformProposer,
     "dynamic_programming": DynamicProgrammingProposer,
     "offload_scale_up": EmbeddingOffloadScaleupProposer,
+    "local_search": LocalSearchProposer,
+}
+_PARTITIONERS: dict[str, Callable[[], Partitioner]] = {
+    "greedy": GreedyPerfPartitioner,
+    "greedy_by_time": lambda: GreedyPerfPartitioner(sort_by=SortBy.PERF),
+    "memory_balanced": MemoryBalancedPartitioner,
 }
 _PROPOSAL_WORK = 2_000_000
 _SEARCHED = tuple(kind for kind in SHARDING_TYPES if kind != "grid_shard")
@@ -94,7 +101,7 @@ def check_device(strategy: Strategy, device: str) -> None:
 
 def build_partitioner(strategy: Strategy, model: ModelTables) -> Partitioner:
     """The partitioner that the strategy names, keeping its groups together and its pinned tables where they belong."""
-    inner = GreedyPerfPartitioner() if strategy.partitioner == "greedy" else MemoryBalancedPartitioner()
+    inner = _PARTITIONERS[strategy.partitioner]()
     groups = [*_pinned(strategy, model), *_together(strategy, model)]
     return PinnedPartitioner(inner, groups) if groups else inner
 

@@ -11,8 +11,9 @@ from data.config import RandomConfig
 from models.config import ModelConfig
 from pipeline.assembly import assemble, looked_up
 from pipeline.config import DataConfig, OptimizerConfig, TrainConfig, TrainingConfig
+from pipeline.measuring.live_plan import fresh
 from pipeline.measuring.parted_step import PartedStep
-from pipeline.measuring.plan_measurement import Steps, fresh, measure_plan
+from pipeline.measuring.plan_measurement import Steps, measure_plan
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.ranks import Ranks
 from pipeline.sources import open_source
