@@ -10,6 +10,12 @@ DEVICE ?= $(if $(wildcard .venv/.installed-cuda),cuda,cpu)
 RANKS ?= 2
 # Raw Criteo text: train.txt, a day_N, plain or .gz, or a folder of days. Empty: generated rows with a known best AUC.
 CRITEO ?=
+# For make bench: checkouts of facebookresearch/dlrm and reczoo/FuxiCTR, the Python of an environment with fuxictr and deepctr-torch,
+# and the parts to run (all unless named). `python -m benchmarks.suite --help` lists them.
+DLRM ?=
+FUXICTR ?=
+CTR_PYTHON ?=
+PARTS ?=
 # More settings for the training, such as ARGS="--training.num_epochs 2".
 ARGS ?=
 
@@ -58,6 +64,11 @@ test: $(STAMP)  ## run the tests
 .PHONY: chaos
 chaos: $(STAMP)  ## kill a training run 100 times and see that it ends bit for bit like an undisturbed one
 	SHARDLINE_TEST_KILLS=100 $(BIN)/python -m pytest -s tests/pipeline/test_chaos.py
+
+.PHONY: bench
+bench: $(STAMP)  ## time everything, beside the peers that are named; the report goes to docs/benchmarks/
+	$(BIN)/python -m benchmarks.suite $(if $(DLRM),--dlrm "$(DLRM)") $(if $(FUXICTR),--fuxictr "$(FUXICTR)") \
+	  $(if $(CTR_PYTHON),--ctr-python "$(CTR_PYTHON)") $(if $(PARTS),--parts $(PARTS)) $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, and the order of the folders

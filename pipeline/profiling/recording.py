@@ -63,7 +63,7 @@ class StepProfile:
         aside = directory / f".{path.name}"
         self._profiler.export_chrome_trace(str(aside))
         aside.replace(path)
-        return parts_of_steps(self._profiler.events(), first_step=self._first)
+        return parts_of_steps(self._profiler.events() or (), first_step=self._first)
 
     def _start(self) -> None:
         activities = [ProfilerActivity.CPU]

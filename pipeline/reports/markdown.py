@@ -1,4 +1,4 @@
-"""The Markdown form of a report, for terminals, reviews and diffs: the same text and tables, and figures in words."""
+"""The Markdown form of a report, for terminals, reviews and diffs: the same text and tables, figures in words or as images."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def markdown_table(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _block(block: Block) -> str:
+def _block(block: Block, images: str | None) -> str:
     match block:
         case Prose(text):
             return text.strip()
@@ -46,6 +46,8 @@ def _block(block: Block) -> str:
             return "\n".join(([caption, ""] if caption else []) + ["```text", text.rstrip("\n"), "```"])
         case Table():
             return markdown_table(block)
+        case Figure() if images is not None:
+            return f"![{block.alt}]({images}{block.name}.svg)\n\n*{block.caption or block.name}*"
         case Figure():
             return f"*Figure. {block.caption or block.name}* {block.alt}"
 
@@ -54,8 +56,8 @@ def _cards(cards: Sequence[Card]) -> str:
     return "\n".join(f"- {card.label}: **{card.value}**" + (f" ({card.note})" if card.note else "") for card in cards)
 
 
-def _section(section: Section) -> list[str]:
-    return [f"## {section.title}", *(_block(block) for block in section.blocks)]
+def _section(section: Section, images: str | None) -> list[str]:
+    return [f"## {section.title}", *(_block(block, images) for block in section.blocks)]
 
 
 def _provenance(report: Report) -> list[str]:
@@ -65,9 +67,12 @@ def _provenance(report: Report) -> list[str]:
     return ["## Where this came from", "\n".join(rows)]
 
 
-def render_markdown(report: Report) -> str:
-    """The whole report in Markdown, ending in one newline."""
+def render_markdown(report: Report, *, images: str | None = None) -> str:
+    """The whole report in Markdown, ending in one newline.
+
+    `images` is what the paths of figures' SVG files begin with, which the caller writes; without it figures are told in words.
+    """
     parts = [f"# {report.title}", report.subtitle, _cards(report.cards)]
     for section in report.sections:
-        parts += _section(section)
+        parts += _section(section, images)
     return "\n\n".join(part for part in [*parts, *_provenance(report)] if part) + "\n"
