@@ -120,6 +120,13 @@ JOBS = (
         positionals=(("model", "1"), ("source", "1")),
     ),
     Job(
+        name="serve",
+        help="answer over HTTP with a bundle: raw rows in, probabilities out, until SIGTERM",
+        config="pipeline.serve_config:ServeConfig",
+        module="pipeline.jobs.serve",
+        positionals=(("bundle", "1"),),
+    ),
+    Job(
         name="quantize",
         help="write a bundle in fewer bits: tables in fp16, int8 or int4, dense layers in bf16 or int8",
         config="pipeline.inference_config:QuantizeConfig",

@@ -29,6 +29,15 @@ def learnable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "rows"
 
 
+@pytest.fixture(scope="session")
+def served_run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `run`, trained on `prepared`, and `bundle`, exported from it without programs."""
+    directory = tmp_path_factory.mktemp("served")
+    assert main(["train", *tiny_settings(prepared, directory, "run"), "--training.num_epochs=2"]) == 0
+    assert main(["export", str(directory / "run"), f"--output={directory / 'bundle'}", "--formats=[]"]) == 0
+    return directory
+
+
 @pytest.fixture
 def train(prepared: Path, tmp_path: Path) -> Callable[..., Path]:
     """`train("--key=value ...")` runs the job in this process on one rank; its run directory, or the exit code where not 0."""

@@ -1,0 +1,1 @@
+"""The HTTP service: requests to raw rows, rows to batches, batches to probabilities, all of it in bounds."""
