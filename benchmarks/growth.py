@@ -28,9 +28,8 @@ from benchmarks.live_job import live_job, train_config
 from benchmarks.live_ranks import on_ranks
 from benchmarks.roofline import arch_flops
 from benchmarks.throughput import shardline_settings
-from pipeline.measuring.marks import Marks
-from pipeline.measuring.plan_measurement import fresh, uncut_step
 from pipeline.ranks import Ranks, peak_rss_gib
+from sharding_plans.planning.quiet import quiet_torchrec
 
 BASE: dict[str, Any] = {
     "num_tables": 16,
@@ -110,15 +109,10 @@ def settings_of(point: Mapping[str, int]) -> list[str]:
 
 
 def _steps_of(ranks: Ranks, settings: list[str], steps: int) -> dict[str, float]:
-    import torch
-
     before = peak_rss_gib()
     job = live_job(train_config(settings), ranks)
-    marks, found = Marks(ranks.device), []
-    precision = torch.autocast("cpu", torch.bfloat16, enabled=False)
-    for step in range(steps + 3):
-        batch = job.batches[step % len(job.batches)]
-        found.append(uncut_step(job.model, job.optimizer, fresh(batch), marks, precision))
+    with quiet_torchrec():
+        found = [job.live.whole_step_ms(job.batches[step % len(job.batches)]) for step in range(steps + 3)]
     return {
         "step_ms": ranks.largest(median(found[3:])),
         "memory_mib": ranks.largest(1024 * (peak_rss_gib() - before)),

@@ -32,10 +32,9 @@ from models.build import build_ranker
 from models.card import model_card
 from pipeline.config import TrainConfig
 from pipeline.measuring.marks import Marks
-from pipeline.measuring.parted_step import PartedStep
-from pipeline.measuring.plan_measurement import fresh, uncut_step
 from pipeline.ranks import joined_ranks
 from sharding_plans.measuring.measurement import PARTS
+from sharding_plans.planning.quiet import quiet_torchrec
 
 GOAL = 0.6
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -56,7 +55,7 @@ def main() -> None:
         for precision in asked.precisions:
             config = _affordable(shape, precision, asked.device, machine)
             job = live_job(config, ranks)
-            steps[precision] = measured = step_fractions(job, machine, ranks.device, asked.steps)
+            steps[precision] = measured = step_fractions(job, machine, asked.steps)
             print_step(precision, measured)
             del job
     print(
@@ -131,9 +130,9 @@ def _best_ms(call: Callable[[], Any], device: torch.device, seconds: float = 1.0
     return best
 
 
-def step_fractions(job: LiveJob, machine: dict[str, float], device: torch.device, steps: int) -> dict[str, Any]:
+def step_fractions(job: LiveJob, machine: dict[str, float], steps: int) -> dict[str, Any]:
     """The bound and the measured median of a step and of each of its parts, in ms, and their quotient."""
-    whole, parts = _measured(job, device, steps)
+    whole, parts = _measured(job, steps)
     bounds = bounds_ms(job, machine)
     by_part = {
         part: {"bound_ms": bounds.get(part, 0.0), "ms": ms, "fraction": bounds.get(part, 0.0) / ms if ms else None}
@@ -194,16 +193,14 @@ def table_bytes(job: LiveJob, batch: Batch) -> dict[str, int]:
     return {"lookup": rows + pooled, "table_backward": pooled + 2 * rows}
 
 
-def _measured(job: LiveJob, device: torch.device, steps: int) -> tuple[float, dict[str, float]]:
+def _measured(job: LiveJob, steps: int) -> tuple[float, dict[str, float]]:
     """Medians of a whole step and of the parts of a cut one, in ms, the two kinds of step in turn."""
-    parted = PartedStep(job.model, job.optimizer, device, is_bf16=job.is_bf16)
-    precision = torch.autocast(device.type, torch.bfloat16, enabled=job.is_bf16)
-    marks, whole, cut = Marks(device), [], []
-    for step in range(steps + 3):
-        batch = job.batches[step % len(job.batches)]
-        whole.append(uncut_step(job.model, job.optimizer, fresh(batch), marks, precision))
-        with parted.cut():
-            cut.append(parted.run(fresh(batch))[1])
+    whole, cut = [], []
+    with quiet_torchrec():
+        for step in range(steps + 3):
+            batch = job.batches[step % len(job.batches)]
+            whole.append(job.live.whole_step_ms(batch))
+            cut.append(job.live.parts_ms(batch))
     return median(whole[3:]), {part: median(each.get(part, 0.0) for each in cut[3:]) for part in PARTS}
 
 

@@ -49,13 +49,13 @@ PARTS = {
         for batch in (1024, 8192)
     },
     **{
-        f"walkthrough-{job}": Part(
+        f"walkthrough-{jobs.replace(' ', '-')}": Part(
             script="walkthrough",
-            settings=f"--jobs {job} --rounds 2",
-            quick=f"--quick --rounds 1 --jobs {job}",
+            settings=f"--jobs {jobs} --rounds 2",
+            quick=f"--quick --rounds 1 --jobs {jobs}",
             has_peers=True,
         )
-        for job in (1, 2, 3, 4)
+        for jobs in ("1", "2", "3 4")
     },
     "roofline": Part(script="roofline", quick="--quick --batch 64 --steps 3"),
     "growth": Part(script="growth", quick="--quick --steps 3 --axes batch --no-projection"),

@@ -41,7 +41,7 @@ class Job:
     epochs: int = 1
     goal: float
     ours: tuple[int, int]
-    """Rows of the two runs of ours, and of the reference below."""
+    """Rows of the two runs of ours, and of the reference below; jobs of the same shape share runs."""
     theirs: tuple[int, int]
 
 
@@ -86,13 +86,13 @@ DIFFERENCES = (
 
 def main() -> None:
     asked = parse_arguments()
-    results = {}
+    results, seconds = {}, {}
     for number in asked.jobs:
         job = JOBS[number - 1]
         if asked.quick:
             job = replace(job, num_rows=10 * job.shape["batch"])
         print(f"\n{job.name}", flush=True)
-        results[job.name] = _measured(job, asked)
+        results[job.name] = _measured(job, asked, seconds)
     full = {"rounds": asked.rounds, "full": asked.full, "quick": asked.quick}
     print(json.dumps({"benchmark": "walkthrough", **full, "differences": DIFFERENCES, "jobs": results}))
 
@@ -109,7 +109,8 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measured(job: Job, asked: argparse.Namespace) -> dict[str, Any]:
+def _measured(job: Job, asked: argparse.Namespace, seconds: dict[Any, float]) -> dict[str, Any]:
+    """Times of both; `seconds` keeps what each command took in each round, for jobs that share it."""
     ours, theirs = _sizes(job, asked)
     if asked.dlrm is None or not asked.dlrm.exists():
         theirs = ()
@@ -119,11 +120,17 @@ def _measured(job: Job, asked: argparse.Namespace) -> dict[str, Any]:
         "dlrm_s_pytorch": {rows: [] for rows in theirs},
     }
     with tempfile.TemporaryDirectory() as name:
-        for _ in range(asked.rounds):
+        for round_ in range(asked.rounds):
             for rows in ours:
-                times["shardline"][rows].append(_seconds(_our_command(job, rows, name), Path()))
+                key = ("ours", str(job.shape), job.epochs, rows, round_)
+                if key not in seconds:
+                    seconds[key] = _seconds(_our_command(job, rows, name), Path())
+                times["shardline"][rows].append(seconds[key])
             for rows in theirs:
-                times["dlrm_s_pytorch"][rows].append(_seconds(_their_command(job, rows, asked.dlrm), Path(name)))
+                key = ("theirs", str(job.shape), job.epochs, rows, round_)
+                if key not in seconds:
+                    seconds[key] = _seconds(_their_command(job, rows, asked.dlrm), Path(name))
+                times["dlrm_s_pytorch"][rows].append(seconds[key])
     return _result(job, times)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.contestants.pacing import Pace
 from benchmarks.live_job import train_config
 from pipeline.jobs import train
-from pipeline.measuring.plan_measurement import fresh
+from pipeline.measuring.live_plan import fresh
 from pipeline.sources import Source, open_source
 
 ENDLESS = 1_000_000_000

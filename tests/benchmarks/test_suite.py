@@ -71,7 +71,7 @@ def _bounds() -> dict:
         "distinct": sum(len(set(values.values().tolist())) for values in ids.values()),
         "bytes": table_bytes(job, job.batches[0]),
         "bounds": bounds_ms(job, MACHINE),
-        "step": step_fractions(job, MACHINE, ranks.device, steps=2),
+        "step": step_fractions(job, MACHINE, steps=2),
     }
 
 
@@ -141,6 +141,6 @@ def test_the_smallest_parts_run_and_leave_a_report_with_its_plots(
 def test_the_roofline_of_a_gpu_step():
     with joined_ranks("cuda") as ranks:
         machine = machine_peaks(ranks.device, sizes=(1024,))
-        step = step_fractions(live_job(train_config([*TINY, "--device=cuda"]), ranks), machine, ranks.device, 2)
+        step = step_fractions(live_job(train_config([*TINY, "--device=cuda"]), ranks), machine, 2)
     assert all(value > 0 for value in machine.values())
     assert 0 < step["fraction"] < 1
