@@ -133,7 +133,7 @@ class PrepareConfig:
     """Rows per Parquet part."""
     row_group_rows: int = 4096
     """Rows per Parquet row group: the unit that a training reader reads."""
-    block_mib: int = 1
+    block_mib: int = 4
     """Raw text handled at a time and thread, in MiB; memory grows with it."""
     count_memory_mib: int = 512
     """Memory for counts of ids, in MiB, about; what it does not hold goes to files beside the output. Same bytes."""

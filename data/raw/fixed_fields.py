@@ -31,16 +31,17 @@ class FixedFields:
     ends: np.ndarray
 
     @classmethod
-    def of(cls, text: bytes, num_lines: int, num_fields: int) -> "FixedFields | None":
-        """The fields, tabs between them, of as many lines as there are line feeds; none unless every line has so many."""
+    def of(cls, text: bytes, num_fields: int) -> "FixedFields | None":
+        """The fields of whole lines, tabs between them; none unless every line has so many."""
         # A word on both sides, and what makes whole words of it.
         rest = _PADDING[: -len(text) % _WORD]
         characters = np.frombuffer(b"".join((_PADDING, text, rest, _PADDING)), np.uint8)
         ends = np.flatnonzero(characters <= _LF)
-        if len(ends) != num_lines * num_fields or characters.min() < _TAB:
+        if len(ends) % num_fields or characters.min() < _TAB:
             return None
-        ends = np.ascontiguousarray(ends.reshape(num_lines, num_fields).T)
-        if not (characters[ends[-1]] == _LF).all():
+        ends = np.ascontiguousarray(ends.reshape(-1, num_fields).T)
+        is_line_end = characters[ends] == _LF
+        if not is_line_end[-1].all() or is_line_end[:-1].any():
             return None
         starts = np.empty_like(ends)
         starts[1:] = ends[:-1]

@@ -5,6 +5,7 @@ Legend: n rows of a block.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ _INTEGER = re.compile(rb"-?[0-9]{1,18}")
 _HEX = re.compile(rb"[0-9a-fA-F]{8}")
 _GOOD_LINE = re.compile(rb"[01](?:\t(?:-?[0-9]{1,18})?){13}(?:\t(?:[0-9a-fA-F]{8})?){26}")
 _EXAMPLE_CHARACTERS = 80
+_PIECE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +95,35 @@ def _bad_line(block: TextBlock, index: int, kind: str, lines: list[bytes]) -> Ba
 
 def _parse_text(text: bytes, places: np.ndarray, block: TextBlock) -> RawRows | None:
     """The rows of the lines at `places` of the block, or none if there is any that is not as the format says."""
-    fields = FixedFields.of(text, len(places), NUM_FIELDS)
-    if fields is None:
-        return None
-    labels = fields.binary_digits(0)
-    integers = None if labels is None else fields.integers(slice(1, 1 + NUM_DENSE))
-    ids = None if integers is None else fields.hex_words(slice(1 + NUM_DENSE, NUM_FIELDS))
-    if labels is None or integers is None or ids is None:
-        return None
+    pieces = []
+    for piece in _pieces_of_lines(text):
+        fields = FixedFields.of(piece, NUM_FIELDS)
+        labels = fields.binary_digits(0) if fields else None
+        integers = fields.integers(slice(1, 1 + NUM_DENSE)) if fields else None
+        ids = fields.hex_words(slice(1 + NUM_DENSE, NUM_FIELDS)) if fields else None
+        if labels is None or integers is None or ids is None:
+            return None
+        pieces.append((labels, *integers, *ids))
+    labels, integers, integer_missing, ids, id_missing = (
+        np.concatenate(arrays, axis=-1) for arrays in zip(*pieces, strict=True)
+    )
     return RawRows(
         row_ids=block.first_row_id + places,
         places=places,
         labels=labels,
-        integers=integers[0],
-        integer_missing=integers[1],
-        ids=ids[0],
-        id_missing=ids[1],
+        integers=integers,
+        integer_missing=integer_missing,
+        ids=ids,
+        id_missing=id_missing,
         probabilities=None if block.probabilities is None else block.probabilities[places],
     )
+
+
+def _pieces_of_lines(text: bytes) -> Iterator[bytes]:
+    """The lines in pieces, one at least, so small that what is computed from one stays in a core's cache."""
+    start = 0
+    while len(text) - start > _PIECE_BYTES:
+        end = text.rfind(b"\n", start, start + _PIECE_BYTES) + 1 or text.index(b"\n", start) + 1
+        yield text[start:end]
+        start = end
+    yield text[start:]

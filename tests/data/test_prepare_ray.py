@@ -20,7 +20,7 @@ def raw(tmp_path_factory) -> Path:
 
 
 def config_of(raw: Path, output: Path, **settings) -> PrepareConfig:
-    small = {"row_group_rows": 512, "rows_per_part": 2048, "show_progress": False}
+    small = {"row_group_rows": 512, "rows_per_part": 2048, "block_mib": 1, "show_progress": False}
     return PrepareConfig(source=str(raw), output=str(output), **(small | settings))
 
 
