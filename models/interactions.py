@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.mlp import MLP, fill_normal
+from models.pair_products import pair_products, pairs_and_places, trained_pair_products
 
 
 class DotInteraction(nn.Module):
@@ -20,21 +21,22 @@ class DotInteraction(nn.Module):
     """
 
     pairs: Tensor
+    places: Tensor
 
     def __init__(self, dense_width: int, dim: int, num_sparse: int, *, with_itself: bool = False) -> None:
         super().__init__()
         self.dim = dim
         num_vectors = num_sparse + (dense_width > 0)
-        rows, columns = torch.tril_indices(num_vectors, num_vectors, offset=0 if with_itself else -1)
-        self.register_buffer("pairs", rows * num_vectors + columns, persistent=False)
-        self.out_features = dense_width + len(rows)
-        self.words = f"{len(rows)} dot products of {num_vectors} vectors"
+        pairs, places = pairs_and_places(num_vectors, dense_width, with_itself=with_itself)
+        self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("places", places, persistent=False)
+        self.out_features = dense_width + len(pairs)
+        self.words = f"{len(pairs)} dot products of {num_vectors} vectors"
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
-        num_rows = embedded.shape[0]
-        vectors = torch.cat([dense, embedded], dim=1).view(num_rows, -1, self.dim)
-        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        return torch.cat([dense, products.index_select(1, self.pairs)], dim=1)
+        if self.training:
+            return trained_pair_products(dense, embedded, self.pairs, self.places, self.dim)
+        return pair_products(dense, embedded, self.pairs, self.dim)
 
 
 class CatInteraction(nn.Module):

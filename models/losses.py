@@ -23,7 +23,8 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         bounded = self.bounded(logits.float())
-        target = labels.lerp(torch.full_like(labels, 0.5), self.config.label_smoothing)
+        smoothing = self.config.label_smoothing
+        target = labels.lerp(torch.full_like(labels, 0.5), smoothing) if smoothing else labels
         if self.config.kind == "mse":
             losses = (torch.sigmoid(bounded) - target).square()
         else:

@@ -5,7 +5,7 @@ B: batch rows.
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
@@ -13,6 +13,8 @@ from data.schema import SparseFeature
 from models.slices import InSlices
 from models.table_layout import FeatureVector, TableGroup
 from models.tables import frozen_tables, pooled_keys, pretrained_tables
+
+fx.wrap("side_by_side")  # train pipelines trace the ranker, and take it as one step
 
 
 class Ranker(nn.Module):
@@ -55,7 +57,14 @@ class Ranker(nn.Module):
         # Nothing at all stands before the lookup where no ids are split: train pipelines fetch a batch's own ids ahead.
         ids = sparse if self.split_ids is None else self.split_ids(sparse)
         # Side by side in the order of the keys, whatever order the plan leaves them in.
-        pooled = KeyedTensor.regroup([self.ebc(ids)], self.keys)
+        pooled = side_by_side(self.ebc(ids), self.keys)
         vectors = self.compose(pooled, sparse)
         groups = [drop(vectors[i]) for i, drop in enumerate(self.embedding_dropout)]
         return self.in_slices(self.standardise(dense), groups)
+
+
+def side_by_side(embedded: KeyedTensor, keys: Sequence[Sequence[str]]) -> list[Tensor]:
+    """The pooled embeddings of each group of keys, float32 [B, sum of their widths]; a view where they lie so already."""
+    if len(keys) == 1 and embedded.keys() == keys[0]:
+        return [embedded.values()]
+    return KeyedTensor.regroup([embedded], keys)  # pyright: ignore[reportArgumentType]

@@ -7,6 +7,7 @@ work is imported only when its job runs.
 import argparse
 import difflib
 import errno
+import gc
 import inspect
 import os
 import re
@@ -15,6 +16,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -132,7 +134,17 @@ def _run(argv: list[str]) -> int:
         from pipeline.launch import launch
 
         return launch(num_ranks, argv, max_restarts=getattr(config, "max_restarts", 0))
-    return import_module(job.module).run(config)
+    return _imported(job.module).run(config)
+
+
+def _imported(module: str) -> ModuleType:
+    """The job's module. Until it is there, nothing is searched for garbage: torch and TorchRec make a million objects to stay."""
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _with_bare_flags(argv: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from pipeline.allocation import keep_freed_memory
 from pipeline.device import backend_of, choose_device
 from pipeline.launch import is_rank
 from sharding_plans.applying.agreement import fail_together
@@ -80,6 +81,8 @@ def joined_ranks(
     local_num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     device = choose_device(device_choice, local_rank)
     torch.set_num_threads(threads_per_rank or max(1, _num_cores() // local_num_ranks))
+    if device.type == "cpu":
+        keep_freed_memory()
     _end_with_parent()
     _join(device, timedelta(seconds=timeout_s))
     try:

@@ -36,14 +36,18 @@ class StepClock:
             self._seconds["data"] += time.perf_counter() - started
             yield batch
 
-    def timed_forward(self, model: Forward) -> Forward:
-        """The model's forward, timed; the backward pass starts when the gradient reaches its loss."""
+    def timed_forward(self, model: Forward, *, backward_follows: bool = False) -> Forward:
+        """The model's forward, timed; the backward pass starts when the gradient reaches its loss.
+
+        With `backward_follows` it starts where the forward pass ends, and needs no hook.
+        """
 
         def forward(batch: object) -> tuple[Tensor, tuple[Tensor, Tensor]]:
             started = time.perf_counter()
             loss, outputs = model(batch)
-            self._seconds["forward"] += time.perf_counter() - started
-            if loss.requires_grad:
+            self._backward_started = time.perf_counter()
+            self._seconds["forward"] += self._backward_started - started
+            if loss.requires_grad and not backward_follows:
                 loss.register_hook(self._note_backward)
             return loss, outputs
 

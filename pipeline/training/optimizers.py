@@ -23,6 +23,23 @@ _DECAY_MODES = {"l2": WeightDecayMode.L2, "decoupled": WeightDecayMode.DECOUPLE}
 _WITH_MOMENTS = ("adam", "partial_row_wise_adam", "lamb", "partial_row_wise_lamb")
 
 
+def without_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A `step` that torch does not wrap for its profiler: at small batches the wrappers take longer than the steps.
+
+    torch.optim wraps every step that does not say that it is wrapped; where that changes, this only costs time.
+    """
+    step.hooked = True  # pyright: ignore[reportFunctionMemberAccess]
+    return step
+
+
+class KeyedPart(KeyedOptimizerWrapper):
+    """An optimizer's state by the names of its parameters, its step without wrappers."""
+
+    @without_hooks
+    def step(self, closure: Any = None) -> None:
+        self._optimizer.step(closure=closure)
+
+
 def attach_sparse_optimizer(
     module: nn.Module, config: SparseOptimizerConfig, device: str = "cpu", *, frozen: Collection[str] = ()
 ) -> None:
@@ -95,18 +112,29 @@ class ShardedOptimizer(CombinedOptimizer):
     ) -> None:
         super().__init__(list(parts))
         self._num_sparse_parts, self._clip, self.average = num_sparse_parts, clip, average
+        self._with_gradients = [weight for part in parts[1:] for weight in part.params.values()]
+        self._rates_of_kernels: list[float] = []
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients, and hand the learning rates on to the fused kernels where they have changed."""
+        for weight in self._with_gradients:
+            weight.grad = None
+        fused = self.optimizers[0][1]
+        rates = [group["lr"] for group in fused.param_groups]
+        if rates != self._rates_of_kernels:
+            fused.zero_grad()
+            self._rates_of_kernels = rates
+
+    @without_hooks
     def step(self, closure: Any = None) -> None:
         """Clip the dense gradients as asked for, and update everything but the fused tables, which backward has updated."""
-        self._clip()
-        super().step(closure)
-        if self.average is not None:
-            self.average.update()
+        self.step_tables()
+        self.step_dense()
 
     def step_tables(self) -> None:
-        """The first half of `step`: the tables, those that every rank holds whole among them."""
+        """The first half of `step`: the tables that every rank holds whole; backward has updated the others."""
         self._clip()
-        for _, part in self.optimizers[: self._num_sparse_parts]:
+        for _, part in self.optimizers[1 : self._num_sparse_parts]:
             part.step()
 
     def step_dense(self) -> None:
@@ -144,6 +172,7 @@ class ShardedOptimizer(CombinedOptimizer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         empty = {name: {} for name, entries in super().state_dict()["state"].items() if not entries}
         super().load_state_dict({**state_dict, "state": {**empty, **state_dict["state"]}})
+        self._rates_of_kernels = []
 
 
 def _fused_settings(config: SparseOptimizerConfig) -> dict[str, Any]:
@@ -182,7 +211,7 @@ def _table_optimizer(tables: dict[str, nn.Parameter], config: SparseOptimizerCon
         eps=config.eps,
         initial_accumulator=config.initial_accumulator,
     )
-    return KeyedOptimizerWrapper(tables, lambda _: optimizer)
+    return KeyedPart(tables, lambda _: optimizer)
 
 
 def _clip(parameters: TrainedParameters, config: DenseOptimizerConfig) -> Callable[[], None]:
@@ -202,22 +231,24 @@ def _clip(parameters: TrainedParameters, config: DenseOptimizerConfig) -> Callab
 
 
 def _dense_optimizer(parameters: dict[str, nn.Parameter], config: DenseOptimizerConfig) -> KeyedOptimizer:
-    keyed = KeyedOptimizerWrapper(parameters, lambda params: _dense(list(params), config))  # pyright: ignore[reportArgumentType]
+    keyed = KeyedPart(parameters, lambda params: _dense(list(params), config))  # pyright: ignore[reportArgumentType]
     _initialise_state(keyed)
     return keyed
 
 
 def _dense(parameters: list[nn.Parameter], config: DenseOptimizerConfig) -> torch.optim.Optimizer:
     lr, decay = config.lr, config.weight_decay
+    # On the CPU torch loops over weights and operations unless told to fuse them; on a GPU it knows what is best.
+    fused = True if all(weight.device.type == "cpu" for weight in parameters) else None
     if config.algorithm == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=decay)
+        return torch.optim.SGD(parameters, lr=lr, momentum=config.momentum, weight_decay=decay, fused=fused)
     if config.algorithm == "adagrad":
         initial = config.initial_accumulator
         return torch.optim.Adagrad(
-            parameters, lr=lr, eps=config.eps, weight_decay=decay, initial_accumulator_value=initial
+            parameters, lr=lr, eps=config.eps, weight_decay=decay, initial_accumulator_value=initial, fused=fused
         )
     adam = torch.optim.Adam if config.algorithm == "adam" else torch.optim.AdamW
-    return adam(parameters, lr=lr, eps=config.eps, betas=config.betas, weight_decay=decay)
+    return adam(parameters, lr=lr, eps=config.eps, betas=config.betas, weight_decay=decay, fused=fused)
 
 
 def _initialise_state(keyed: KeyedOptimizer) -> None:

@@ -16,6 +16,8 @@ class SeenSteps:
     def __init__(self, capacity: int, device: torch.device) -> None:
         self._losses = torch.zeros(capacity, device=device)
         self._first_step = self._count = 0
+        # On the CPU a loss is read at once, and written by way of numpy: a fraction of what an operation of torch takes.
+        self._here = self._losses.numpy() if device.type == "cpu" else None
 
     def __len__(self) -> int:
         return self._count
@@ -24,12 +26,16 @@ class SeenSteps:
         """The scalar loss of a step; it is the one after the last that was added."""
         if not self._count:
             self._first_step = step
-        self._losses[self._count] = loss.detach()
+        if self._here is not None:
+            self._here[self._count] = loss.item()
+        else:
+            self._losses[self._count] = loss.detach()
         self._count += 1
 
     def last_is_finite(self) -> bool:
         """Whether the newest loss is finite; waits for the device."""
-        return math.isfinite(self._losses[self._count - 1].item())
+        losses = self._losses if self._here is None else self._here
+        return math.isfinite(losses[self._count - 1])
 
     def mean(self) -> Tensor:
         """The mean loss over the steps, a scalar on the device."""

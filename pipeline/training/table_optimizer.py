@@ -40,9 +40,10 @@ class TableOptimizer(torch.optim.Optimizer):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for table in group["params"]:
-                if table.grad is not None:
+                gradient = table.grad
+                if gradient is not None:
                     weights = table.float()  # the table itself where it is float32
-                    self._update(weights, table.grad.float(), self.state.get(table, {}).get(self._keys[table]), group)
+                    self._update(weights, gradient.float(), self.state.get(table, {}).get(self._keys[table]), group)
                     if weights.dtype != table.dtype:
                         table.copy_(weights)
         return loss

@@ -5,6 +5,7 @@ import math
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psutil
 import torch
@@ -27,6 +28,7 @@ from pipeline.training.schedules import Schedule
 from pipeline.training.seen_steps import SeenSteps
 from pipeline.training.stall import after
 from pipeline.training.standing import Standing
+from pipeline.training.step_by_step import StepByStep
 from pipeline.training.step_log import SilentLog, StepLog
 from pipeline.training.step_randomness import seed_step
 from pipeline.training.train_auc import TrainAuc
@@ -97,16 +99,22 @@ class Trainer:
         self._asked_to_stop, self._profile = asked_to_stop, profile
         self._step = self._first_step = standing.step
         self._last_step = last_step(self._config, batches)
-        self._pipeline = TrainPipelineSparseDist(
-            model,
-            self._clock.timed_optimizer(optimizer),  # pyright: ignore[reportArgumentType]
-            ranks.device,
+        self._pipeline = self._pipeline_of(optimizer)
+        self._training_seconds = 0.0
+        self._seen = SeenSteps(self._config.log_every_steps, ranks.device)
+
+    def _pipeline_of(self, optimizer: torch.optim.Optimizer) -> "StepByStep | TrainPipelineSparseDist":
+        timed: Any = self._clock.timed_optimizer(optimizer)
+        if self._ranks.num_ranks == 1 and self._ranks.device.type == "cpu":
+            return StepByStep(timed, self._clock.timed_forward(self._counted_forward, backward_follows=True))
+        return TrainPipelineSparseDist(
+            self._model,
+            timed,
+            self._ranks.device,
             execute_all_batches=True,
             pipeline_postproc=True,  # ids that are split before the lookup are fetched ahead too
             custom_model_fwd=self._clock.timed_forward(self._counted_forward),
         )
-        self._training_seconds = 0.0
-        self._seen = SeenSteps(self._config.log_every_steps, ranks.device)
 
     def run(self) -> Outcome:
         """Train to the last step, until an evaluation reaches the target AUC, or until any rank is asked to stop."""
@@ -146,10 +154,15 @@ class Trainer:
     def _counted_forward(self, batch: Batch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The model's forward; the rows are counted here, since the pipeline fetches batches that it may never train on."""
         self._rows.add(batch.row_ids)
-        with torch.autocast(self._ranks.device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
+        with self._autocast():
             loss, (detached, logits) = self._model(batch)
         self._auc.add(logits, batch.labels)
         return loss, (detached, logits)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self._config.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._ranks.device.type, torch.bfloat16)
 
     def _marked_batches(self) -> Generator[Batch, None, None]:
         with contextlib.closing(iter(self._batches)) as batches:  # pyright: ignore[reportArgumentType]

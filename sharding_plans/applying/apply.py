@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from torchrec.optim.keyed import KeyedOptimizer
 from torchrec.optim.optimizers import in_backward_optimizer_filter
 
 from sharding_plans.applying.agreement import check_same_plan, fail_together
+from sharding_plans.applying.alone import NotWrapped, SharderAlone
 from sharding_plans.applying.initial_weights import uniform_shard, uniform_table
 from sharding_plans.guards.guards import check_plan
 from sharding_plans.machines.topology import launched_ranks_per_host
@@ -49,9 +51,18 @@ def shard(module: nn.Module, plan: ShardingPlan, device: torch.device, *, seed: 
     configs = dict(table_configs(module))
     check_same_plan(fail_together(lambda: _checked_fingerprint(module, plan, dist.get_world_size())))
     with quiet_torchrec(), torch.random.fork_rng(devices=[]):
-        sharded = DistributedModelParallel(module, plan=plan, sharders=[EveryTypeSharder()], device=device)  # pyright: ignore[reportArgumentType]
+        sharded = _sharded(module, plan, device)
     _initialise(sharded, configs, seed)
     return sharded
+
+
+def _sharded(module: nn.Module, plan: ShardingPlan, device: torch.device) -> DistributedModelParallel:
+    if dist.get_world_size() > 1:
+        return DistributedModelParallel(module, plan=plan, sharders=[EveryTypeSharder()], device=device)  # pyright: ignore[reportArgumentType]
+    alone: Any = SharderAlone()
+    return DistributedModelParallel(
+        module, plan=plan, sharders=[alone], device=device, data_parallel_wrapper=NotWrapped()
+    )
 
 
 def trained_parameters(sharded: DistributedModelParallel) -> TrainedParameters:

@@ -42,6 +42,9 @@ def build_constraints(
         types = _allowed_types(table, wanted, asked, excluded)
         if not asked:
             types = _sensible_types(types, described.num_embeddings, num_ranks, device)
+        if num_ranks == 1 and not asked and not wanted.compute_kernels and described.embedding_dim % 4 == 0:
+            # The fused kernels update what a batch touches; a table held whole is updated whole, to the same weights.
+            types = ["table_wise"] if "table_wise" in types else types
         constraints[table] = ParameterConstraints(
             sharding_types=types,
             compute_kernels=list(wanted.compute_kernels) if wanted.compute_kernels else None,

@@ -1,5 +1,6 @@
 """Interactions against examples worked by hand. Two rows, dense vector and two embeddings, two wide."""
 
+import pytest
 import torch
 
 from models.interactions import (
@@ -95,3 +96,18 @@ def test_second_cross_layer_multiplies_by_the_input_of_the_first():
         for weight in (*cross.down, *cross.up):
             weight.fill_(1.0)
     assert cross(torch.tensor([[2.0]]), torch.empty(1, 0)).tolist() == [[18.0]]
+
+
+@pytest.mark.parametrize("with_itself", [False, True])
+@pytest.mark.parametrize("dense_width", [4, 0])
+def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, dense_width: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    drawn = [torch.randn(7, width, generator=generator, dtype=torch.float64) for width in (dense_width, 5 * 4)]
+    found = []
+    for is_training in (True, False):  # evaluation goes the plain way, through autograd
+        interaction = DotInteraction(dense_width, 4, 5, with_itself=with_itself).train(is_training)
+        dense, embedded = (values.clone().requires_grad_() for values in drawn)
+        out = interaction(dense, embedded)
+        (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+        found.append((out, dense.grad, embedded.grad))
+    torch.testing.assert_close(found[0], found[1])

@@ -1,0 +1,82 @@
+"""Dot products of all pairs of a row's vectors: what the dot interaction computes, and its gradient in as few passes as it takes.
+
+Legend: B batch rows, F embeddings of a row, D their width, n = F + 1 vectors with the dense one (n = F without), P pairs.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.autograd.function import once_differentiable
+
+fx.wrap("trained_pair_products")  # train pipelines trace the ranker, and take it as one step
+
+
+def pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, dim: int) -> Tensor:
+    """The dense vector, and behind it v_i . v_j of all pairs: float32 [B, width + P].
+
+    `dense` [B, D] or [B, 0], `embedded` [B, F * D]; `pairs` [P] are places in the n * n products of a row.
+    """
+    vectors = torch.cat([dense, embedded], dim=1).view(embedded.shape[0], -1, dim)
+    products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+    return torch.cat([dense, products.index_select(1, pairs)], dim=1)
+
+
+def trained_pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
+    """The same, with a gradient by hand where that is exact (not in autocast, which decides on types by itself)."""
+    if torch.is_autocast_enabled(dense.device.type) or dense.dtype != embedded.dtype:
+        return pair_products(dense, embedded, pairs, dim)
+    return PairProducts.apply(dense, embedded, pairs, places, dim)  # pyright: ignore[reportReturnType]
+
+
+class PairProducts(torch.autograd.Function):
+    """`pair_products` with its gradient in one batched product.
+
+    For G [n, n] with the gradient of v_i . v_j at both (i, j) and (j, i), twice that of v_i . v_i, the gradient of the vectors
+    is G V. Autograd would scatter the gradients into zeros and take a product for either factor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
+        vectors = torch.cat([dense, embedded], dim=1).view(embedded.shape[0], -1, dim)
+        ctx.save_for_backward(vectors, places)
+        ctx.width, num_vectors = dense.shape[1], vectors.shape[1]
+        ctx.is_with_itself = len(pairs) > num_vectors * (num_vectors - 1) // 2
+        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+        return torch.cat([dense, products.index_select(1, pairs)], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        vectors, places = ctx.saved_tensors
+        num_rows, num_vectors, _ = vectors.shape
+        of_products = _symmetric(gradient, places, num_vectors, is_with_itself=ctx.is_with_itself)
+        has_dense = ctx.width > 0
+        of_embedded = torch.bmm(of_products[:, has_dense:], vectors).flatten(1)
+        if not has_dense:
+            return gradient.new_empty(num_rows, 0), of_embedded, None, None, None
+        of_dense = torch.bmm(of_products[:, :1], vectors).squeeze(1).add_(gradient[:, : ctx.width])
+        return of_dense, of_embedded, None, None, None
+
+
+def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tuple[Tensor, Tensor]:
+    """Where pairs lie among a row's n * n products, int64 [P]; and for each of the products the column that its pair has.
+
+    The columns, int64 [n * n], are those of the interaction's output, behind the dense vector of `width`; 0 where no pair is.
+    """
+    rows, columns = torch.tril_indices(num_vectors, num_vectors, offset=0 if with_itself else -1)
+    places = torch.zeros(num_vectors, num_vectors, dtype=torch.int64)
+    places[rows, columns] = places[columns, rows] = width + torch.arange(len(rows))
+    return rows * num_vectors + columns, places.flatten()
+
+
+def _symmetric(gradient: Tensor, places: Tensor, num_vectors: int, *, is_with_itself: bool) -> Tensor:
+    """The gradient of all products, [B, n, n], from that of the output, [B, width + P]."""
+    whole = gradient.index_select(1, places).view(-1, num_vectors, num_vectors)
+    diagonal = whole.diagonal(dim1=1, dim2=2)
+    if is_with_itself:
+        diagonal.mul_(2.0)
+    else:
+        diagonal.zero_()
+    return whole
