@@ -34,7 +34,7 @@ class DotInteraction(nn.Module):
         self.words = f"{len(pairs)} dot products of {num_vectors} vectors"
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             return trained_pair_products(dense, embedded, self.pairs, self.places, self.dim)
         return pair_products(dense, embedded, self.pairs, self.dim)
 

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from models.trained_layers import trained_layers
+
 
 class MLP(nn.Sequential):
     """Linear layers with ReLU (and dropout) between them; the last layer is followed by ReLU unless `is_output`.
@@ -33,6 +35,14 @@ class MLP(nn.Sequential):
             self.append(nn.ReLU())
             if dropout > 0:
                 self.append(nn.Dropout(dropout))
+        self.is_plain, self.is_output = dropout == 0, is_output
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The layers one after the other; in training all in one, unless something stands between them."""
+        if not (self.training and self.is_plain and torch.is_grad_enabled()):
+            return super().forward(x)
+        linear = [layer for layer in self if isinstance(layer, nn.Linear)]
+        return trained_layers(x, [each for layer in linear for each in (layer.weight, layer.bias)], self.is_output)
 
 
 def initialised_linear(fan_in: int, fan_out: int, generator: torch.Generator | None = None) -> nn.Linear:

@@ -1,5 +1,6 @@
 """From settings to optimizers: fused ones inside the tables' backward pass, dense ones beside, all in one."""
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -36,8 +37,9 @@ class KeyedPart(KeyedOptimizerWrapper):
     """An optimizer's state by the names of its parameters, its step without wrappers."""
 
     @without_hooks
+    @torch.no_grad()
     def step(self, closure: Any = None) -> None:
-        self._optimizer.step(closure=closure)
+        inspect.unwrap(type(self._optimizer).step)(self._optimizer, closure)
 
 
 def attach_sparse_optimizer(

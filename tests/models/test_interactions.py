@@ -11,6 +11,7 @@ from models.interactions import (
     PairwiseProducts,
     ProjectionInteraction,
 )
+from models.mlp import MLP
 
 DENSE = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
 EMBEDDED = torch.tensor([[3.0, 4.0, 5.0, 6.0], [1.0, 1.0, 2.0, 0.0]])
@@ -111,3 +112,17 @@ def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, de
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
         found.append((out, dense.grad, embedded.grad))
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("is_output", [False, True])
+def test_layers_as_one_step_of_autograd_give_its_values_and_gradients_to_the_bit(is_output: bool) -> None:
+    generator = torch.Generator().manual_seed(4)
+    mlp = MLP(5, (8, 6, 1), is_output=is_output, generator=generator)
+    drawn, found = torch.randn(9, 5, generator=generator), []
+    for is_training in (True, False):  # evaluation goes the plain way, through autograd
+        x = drawn.clone().requires_grad_()
+        mlp.zero_grad()
+        out = mlp.train(is_training)(x)
+        (out * torch.arange(9.0).unsqueeze(1)).sum().backward()
+        found.append([out, x.grad, *(each.grad for each in mlp.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
