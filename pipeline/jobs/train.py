@@ -23,6 +23,7 @@ from pipeline.run_files import finish_run, start_run
 from pipeline.sources import TrainBatches, open_source
 from pipeline.training.heartbeat import Heartbeat, NoHeartbeat, heartbeat
 from pipeline.training.learner import Learner, build_learner
+from pipeline.training.precision import warn_where_bf16_is_slower
 from pipeline.training.pretrained import load_pretrained
 from pipeline.training.resume import ResumePoint, check_last_step, is_finished, own_directory, resume_point
 from pipeline.training.standing import Standing
@@ -67,6 +68,8 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
     directory = ranks.on_zero(lambda: start_run(config, planned, standing.step))
     ranks.on_zero(lambda: save_plan(directory.plan, planned, config, task, source.schema))
     configs = learning_tables(task)
+    if config.training.precision == "bf16":
+        ranks.on_zero(lambda: warn_where_bf16_is_slower(ranks.device))
     learner = build_learner(config, source, task, planned.plan, tables, ranks)
     if resume:
         _take_over(resume, learner, ranks)

@@ -1,0 +1,80 @@
+"""What a step keeps for later, so that small steps have little to do: counted in bunches, to the same result."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pipeline.training.row_digest import RowDigest, RowsSeen, step_part
+from pipeline.training.seen_steps import SeenSteps
+from pipeline.training.train_auc import TrainAuc
+
+COUNT_FAULTS = """
+import resource
+from pipeline.allocation import keep_freed_memory
+
+def faults_of_a_block():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * (64 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+assert faults_of_a_block() > 10_000 and faults_of_a_block() > 10_000  # 64 MiB are 16,384 pages
+assert keep_freed_memory()
+faults_of_a_block()
+assert faults_of_a_block() < 1000, "the block came from the kernel again"
+"""
+
+
+def test_a_block_that_was_freed_is_taken_again_without_asking_the_kernel() -> None:
+    subprocess.run([sys.executable, "-c", COUNT_FAULTS], check=True, timeout=60)
+
+
+def digests() -> list[RowsSeen]:
+    """On a rank: of 5 steps of 7,000 rows and 3 of 40,000, asked for at the end and after every step."""
+    steps = [torch.arange(7000) * (step + 3) for step in range(5)] + [torch.arange(40_000) + step for step in range(3)]
+    at_once, one_by_one = RowDigest(RowsSeen(), rank=0), RowDigest(RowsSeen(), rank=0)
+    for row_ids in steps:
+        at_once.add(row_ids)
+        one_by_one.add(row_ids)
+        one_by_one.seen()
+    return [at_once.seen(), one_by_one.seen(), RowsSeen("", int(step_part(steps[-1], 0)))]
+
+
+def test_the_digest_of_rows_is_that_of_its_steps_however_many_are_counted_at_once(
+    run_on_ranks: Callable[..., list[Any]],
+) -> None:
+    ((at_once, one_by_one, last),) = run_on_ranks(1, digests)
+    assert at_once == one_by_one
+    assert at_once.last_step == last.last_step
+
+
+def bounds() -> list[dict[str, float]]:
+    """On a rank: the AUC of 50,000 rows that came as one batch, and in batches of 300 and of the rest."""
+    generator = torch.Generator().manual_seed(5)
+    logits, labels = torch.randn(50_000, generator=generator), (torch.rand(50_000, generator=generator) < 0.3).float()
+    found = []
+    for sizes in ([50_000], [300] * 100 + [20_000]):
+        auc = TrainAuc(torch.device("cpu"))
+        for one, other in zip(logits.split(sizes), labels.split(sizes), strict=True):
+            auc.add(one, other)
+        found.append(auc.take())
+    return found
+
+
+def test_the_auc_of_a_log_line_does_not_depend_on_the_batches(run_on_ranks: Callable[..., list[Any]]) -> None:
+    ((as_one, in_many),) = run_on_ranks(1, bounds)
+    assert as_one == in_many
+    assert 0.4 < as_one["train/auc_low"] < as_one["train/auc_high"] < 0.6
+
+
+def test_losses_are_kept_as_they_were_and_the_newest_is_looked_at() -> None:
+    seen = SeenSteps(3, torch.device("cpu"))
+    for step, loss in enumerate([0.25, 0.1]):
+        seen.add(step, torch.tensor(loss))
+    assert seen.last_is_finite()
+    assert seen.mean() == torch.tensor([0.25, 0.1]).mean()
+    seen.add(2, torch.tensor(float("inf")))
+    assert not seen.last_is_finite()
+    assert seen.first_bad() == (2, float("inf"))
