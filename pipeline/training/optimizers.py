@@ -34,12 +34,16 @@ def without_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class KeyedPart(KeyedOptimizerWrapper):
-    """An optimizer's state by the names of its parameters, its step without wrappers."""
+    """The state of `optimizer` by the names of its parameters, its step without wrappers."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(parameters, lambda _: optimizer)
+        self._bare_step = inspect.unwrap(type(optimizer).step)
 
     @without_hooks
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
-        inspect.unwrap(type(self._optimizer).step)(self._optimizer, closure)
+        self._bare_step(self._optimizer, closure)
 
 
 def attach_sparse_optimizer(
@@ -213,7 +217,7 @@ def _table_optimizer(tables: dict[str, nn.Parameter], config: SparseOptimizerCon
         eps=config.eps,
         initial_accumulator=config.initial_accumulator,
     )
-    return KeyedPart(tables, lambda _: optimizer)
+    return KeyedPart(tables, optimizer)
 
 
 def _clip(parameters: TrainedParameters, config: DenseOptimizerConfig) -> Callable[[], None]:
@@ -233,7 +237,7 @@ def _clip(parameters: TrainedParameters, config: DenseOptimizerConfig) -> Callab
 
 
 def _dense_optimizer(parameters: dict[str, nn.Parameter], config: DenseOptimizerConfig) -> KeyedOptimizer:
-    keyed = KeyedPart(parameters, lambda params: _dense(list(params), config))  # pyright: ignore[reportArgumentType]
+    keyed = KeyedPart(parameters, _dense(list(parameters.values()), config))
     _initialise_state(keyed)
     return keyed
 
