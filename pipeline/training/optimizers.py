@@ -125,13 +125,8 @@ class ShardedOptimizer(CombinedOptimizer):
         """Drop the gradients, and hand the learning rates on to the fused kernels where they have changed."""
         for weight in self._with_gradients:
             weight.grad = None
-        fused = self.optimizers[0][1]
-        rates = [group["lr"] for group in fused.param_groups]
-        if rates != self._rates_of_kernels:
-            fused.zero_grad()
-            self._rates_of_kernels = rates
+        self._hand_on_rates()
 
-    @without_hooks
     def step(self, closure: Any = None) -> None:
         """Clip the dense gradients as asked for, and update everything but the fused tables, which backward has updated."""
         self.step_tables()
@@ -142,6 +137,7 @@ class ShardedOptimizer(CombinedOptimizer):
         self._clip()
         for _, part in self.optimizers[1 : self._num_sparse_parts]:
             part.step()
+        self._hand_on_rates()
 
     def step_dense(self) -> None:
         """The second half of `step`: the dense part."""
@@ -149,6 +145,13 @@ class ShardedOptimizer(CombinedOptimizer):
             part.step()
         if self.average is not None:
             self.average.update()
+
+    def _hand_on_rates(self) -> None:
+        fused = self.optimizers[0][1]
+        rates = [group["lr"] for group in fused.param_groups]
+        if rates != self._rates_of_kernels:
+            fused.zero_grad()  # TorchRec's word for it
+            self._rates_of_kernels = rates
 
     def averaged(self) -> AbstractContextManager[None]:
         """Inside the block the model computes with its averaged dense weights, where it keeps averages."""
