@@ -47,7 +47,7 @@ class PairProducts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         vectors, places = ctx.saved_tensors
         num_rows, num_vectors, _ = vectors.shape

@@ -41,7 +41,7 @@ class Layers(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         output, *kept = ctx.saved_tensors
         inputs, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]

@@ -29,8 +29,9 @@ class CollectionAlone(ShardedEmbeddingBagCollection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lookups = [each.module if isinstance(each, _NotReduced) else each for each in self._lookups]
-        self._kernels = [kernel for lookup in self._lookups for kernel in lookup._emb_modules]
-        self._num_features = [number for lookup in self._lookups for number in lookup._feature_splits]
+        lookups: list[Any] = list(self._lookups)
+        self._kernels = [kernel for lookup in lookups for kernel in lookup._emb_modules]
+        self._num_features = [number for lookup in lookups for number in lookup._feature_splits]
 
     def init_data_parallel(self) -> None:
         """In place of DistributedDataParallel a stand-in until TorchRec has taken it off again: no rank's gradients to add."""
