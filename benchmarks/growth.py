@@ -67,7 +67,7 @@ def main() -> None:
     base = {**BASE, **(QUICK_BASE if asked.quick else {})}
     curves = {}
     for axis in asked.axes:
-        sizes = _quick_sizes(axis, base) if asked.quick else AXES[axis]
+        sizes = _quick_sizes(axis, base) if asked.quick else AXES[axis][: asked.points]
         points = [{"size": size, **measured({**base, axis: size}, asked.steps)} for size in sizes]
         curves[axis] = {"points": points, **_exponents(points)}
         _print(axis, curves[axis])
@@ -79,6 +79,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=AXES, help="what is to grow")
+    parser.add_argument("--points", type=int, default=5, help="the first so many sizes of each")
     parser.add_argument("--steps", type=int, default=20, help="steps measured of each point")
     parser.add_argument("--no-projection", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tiny model, to see that everything works")

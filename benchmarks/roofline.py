@@ -39,7 +39,7 @@ from sharding_plans.planning.quiet import quiet_torchrec
 GOAL = 0.6
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIZES = (256, 512, 1024, 2048, 4096)
-LONGEST_PRODUCT_S, LONGEST_STEP_S = 2.0, 2.0
+LONGEST_PRODUCT_S, LONGEST_STEP_S = 2.0, 1.0
 TABLE_PARTS, DENSE_PARTS = ("lookup", "table_backward"), ("dense_forward", "dense_backward")
 
 

@@ -7,6 +7,7 @@ that does nothing else; parts can be run one by one:
 
     python -m benchmarks.suite --parts roofline growth
     python -m benchmarks.suite --parts throughput-8192 --dlrm dlrm --fuxictr FuxiCTR --ctr-python ctr/bin/python
+    python -m benchmarks.suite --short                      # a quarter of an hour in all: fewer rounds, smaller shares
     python -m benchmarks.suite --parts                      # only writes the report anew
 """
 
@@ -30,10 +31,11 @@ REPORTS = Path("docs/benchmarks")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One script of the suite: its settings, and those of the size that only shows that everything works."""
+    """One script of the suite: its settings, those of a short run, and those that only show that everything works."""
 
     script: str
     settings: str = ""
+    short: str = ""
     quick: str = "--quick"
     has_peers: bool = False
 
@@ -42,7 +44,8 @@ PARTS = {
     **{
         f"throughput-{batch}": Part(
             script="throughput",
-            settings=f"--batches {batch} --rounds 5 --turn-s 1.5",
+            settings=f"--batches {batch}",
+            short=f"--batches {batch} --rounds 5 --turn-s 1.5 --no-reading{' --no-deepfm' if batch == 1024 else ''}",
             quick=f"--quick --batches {batch} --rounds 2 --turn-s 0.2",
             has_peers=True,
         )
@@ -51,21 +54,26 @@ PARTS = {
     **{
         f"walkthrough-{jobs.replace(' ', '-')}": Part(
             script="walkthrough",
-            settings=f"--jobs {jobs} --rounds 2",
+            settings=f"--jobs {jobs}",
+            short=f"--jobs {jobs} --rounds 1 --scale 0.4",
             quick=f"--quick --rounds 1 --jobs {jobs}",
             has_peers=True,
         )
         for jobs in ("1", "2", "3 4")
     },
-    "roofline": Part(script="roofline", quick="--quick --batch 64 --steps 3"),
-    "growth": Part(script="growth", quick="--quick --steps 3 --axes batch --no-projection"),
-    "rows": Part(script="rows", settings="--rounds 2", quick="--rows 5000 --rounds 1"),
+    "roofline": Part(script="roofline", short="--steps 8", quick="--quick --batch 64 --steps 3"),
+    "growth": Part(
+        script="growth",
+        short="--points 3 --steps 8",
+        quick="--quick --steps 3 --axes batch --no-projection",
+    ),
+    "rows": Part(script="rows", short="--rounds 1", quick="--rows 5000 --rounds 1"),
     "auc": Part(
         script="auc",
         quick="--rows 20000 --stream-rows 20000 --rank-rows 2000 --rounds 1",
-        settings="--rounds 2 --stream-rows 50000000",
+        short="--rounds 1 --stream-rows 20000000",
     ),
-    "data": Part(script="data", quick="--rows 3000 --peer-rows 300 --rounds 1"),
+    "data": Part(script="data", short="--rounds 1", quick="--rows 3000 --peer-rows 300 --rounds 1"),
 }
 
 
@@ -84,6 +92,7 @@ def parse_arguments() -> argparse.Namespace:
     add_peers(parser)
     known = list(PARTS)
     parser.add_argument("--parts", nargs="*", default=known, choices=known, metavar="PART", help=", ".join(known))
+    parser.add_argument("--short", action="store_true", help="fewer rounds and smaller shares: a quarter of an hour")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything works")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the parts' results are kept")
     parser.add_argument("--out", type=Path, default=REPORTS, help="where the report goes")
@@ -93,7 +102,8 @@ def parse_arguments() -> argparse.Namespace:
 def _run(name: str, asked: argparse.Namespace) -> bool:
     """Run a part with its output in the log and on the screen; whether it gave a result, which is kept then."""
     part = PARTS[name]
-    shown = ["-m", f"benchmarks.{part.script}", *(part.quick if asked.quick else part.settings).split()]
+    settings = part.quick if asked.quick else part.short if asked.short else part.settings
+    shown = ["-m", f"benchmarks.{part.script}", *settings.split()]
     peers = _peers(asked, part) if part.has_peers else []
     command = [sys.executable, *shown, *peers]
     print(f"\n=== {name}: {' '.join(command[1:])}", flush=True)

@@ -108,8 +108,9 @@ def _throughput(kept: Kept) -> Section | None:
         return None
     blocks: list[Block] = [Prose(_THROUGHPUT), throughput_figure(batches)]
     for model in ("dlrm", "deepfm"):
-        blocks += [_rates({batch: models[model] for batch, models in batches.items()}, model)]
-        blocks += [_pairs({batch: models[model] for batch, models in batches.items()}, model)]
+        by_batch = {batch: models[model] for batch, models in batches.items() if models[model]["samples_per_s"]}
+        if by_batch:
+            blocks += [_rates(by_batch, model), _pairs(by_batch, model)]
     skipped = {
         name: why for models in batches.values() for each in models.values() for name, why in each["skipped"].items()
     }
@@ -322,7 +323,7 @@ def _when(kept: Kept) -> Section:
     rows: Sequence[Sequence[Any]] = [
         [
             name,
-            f"`python -m {' '.join(part['command'][1:])}`",
+            f"`{' '.join([part['command'], *part['peers']])}`",
             part["started"],
             part["seconds"],
             part["load_before"],

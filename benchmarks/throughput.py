@@ -66,8 +66,10 @@ def _results(asked: argparse.Namespace) -> dict[str, Any]:
     for batch in asked.batches:
         print(f"\nDLRM, batch {batch}", flush=True)
         found = take_turns(dlrm_contestants(asked, batch), rounds=asked.rounds, turn_s=asked.turn_s)
-        print(f"\nDeepFM, batch {batch}", flush=True)
-        deepfm = take_turns(deepfm_contestants(asked, batch), rounds=asked.rounds, turn_s=asked.turn_s)
+        deepfm = Found()
+        if not asked.no_deepfm:
+            print(f"\nDeepFM, batch {batch}", flush=True)
+            deepfm = take_turns(deepfm_contestants(asked, batch), rounds=asked.rounds, turn_s=asked.turn_s)
         results[str(batch)] = {"dlrm": _judged(found, batch), "deepfm": _judged(deepfm, batch)}
     return results
 
@@ -78,6 +80,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[1024, 8192], help="rows of a step")
     parser.add_argument("--rounds", type=int, default=7, help="times that all are measured in turn")
     parser.add_argument("--turn-s", type=float, default=2.0, help="seconds of a turn, about")
+    parser.add_argument("--no-deepfm", action="store_true", help="DLRM alone")
+    parser.add_argument("--no-reading", action="store_true", help=f"without `{READING}`")
     parser.add_argument("--quick", action="store_true", help="a tiny model, to see that everything works")
     return parser.parse_args()
 
@@ -95,7 +99,7 @@ def dlrm_contestants(asked: argparse.Namespace, batch: int) -> list[Contestant]:
     return [
         _ours(OURS, shape, cycled),
         _fastest(shape, cycled),
-        _ours(READING, shape, []),
+        *([] if asked.no_reading else [_ours(READING, shape, [])]),
         _torchrec_dlrm(asked.dlrm, shape),
         _dlrm_s(asked.dlrm, shape),
         _fuxictr(asked.fuxictr, asked.ctr_python, shape),

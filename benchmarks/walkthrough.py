@@ -93,7 +93,7 @@ def main() -> None:
             job = replace(job, num_rows=10 * job.shape["batch"])
         print(f"\n{job.name}", flush=True)
         results[job.name] = _measured(job, asked, seconds)
-    full = {"rounds": asked.rounds, "full": asked.full, "quick": asked.quick}
+    full = {"rounds": asked.rounds, "scale": asked.scale, "full": asked.full, "quick": asked.quick}
     print(json.dumps({"benchmark": "walkthrough", **full, "differences": DIFFERENCES, "jobs": results}))
 
 
@@ -137,8 +137,8 @@ def _measured(job: Job, asked: argparse.Namespace, seconds: dict[Any, float]) ->
 def _sizes(job: Job, asked: argparse.Namespace) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if asked.full or asked.quick:
         return (job.num_rows,), (job.num_rows,)
-    whole_is_measured = job.num_rows == job.ours[1]
-    return (job.ours[1:] if whole_is_measured else job.ours), job.theirs
+    ours, theirs = (tuple(round(rows * asked.scale) for rows in shares) for shares in (job.ours, job.theirs))
+    return (ours[1:] if ours[1] == job.num_rows else ours), theirs
 
 
 def _our_command(job: Job, num_rows: int, runs_dir: str) -> list[str]:
