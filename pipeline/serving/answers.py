@@ -1,5 +1,6 @@
 """Answers other than probabilities: JSON with one message, sent so that the client gets to read it."""
 
+import asyncio
 from collections.abc import Mapping
 
 import orjson
@@ -11,6 +12,8 @@ from pipeline.serving.refusals import Refusal
 
 JSON = "application/json"
 _DISCARDED_FIRST_BYTES = 1 << 20
+_HELD_BACK_S = 0.2
+"""How long a client that finds no room waits for that answer: those that come again at once would else keep the service busy."""
 
 
 def json_response(content: Mapping[str, object], status: int = 200) -> Response:
@@ -22,6 +25,8 @@ async def refused(refusal: Refusal, body: Body) -> Response:
     told = body.told_bytes
     if refusal.keeps_connection and not body.has_ended and told is not None and told <= _DISCARDED_FIRST_BYTES:
         await body.discard()
+    if refusal.status == 429:
+        await asyncio.sleep(_HELD_BACK_S)
     return RefusedResponse(refusal, body)
 
 
