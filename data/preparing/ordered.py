@@ -7,13 +7,13 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Enough that no thread waits while the consumer is busy with several results at once.
-_IN_FLIGHT_PER_THREAD = 4
+# Items in flight beyond one a thread: so many that no thread waits while the consumer is busy with several results at once.
+_FEWEST_SPARE = 6
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
-    """`function(item)` for each item, in order. Few items a thread are in flight, whatever the stream's length."""
-    most = num_threads * _IN_FLIGHT_PER_THREAD
+    """`function(item)` for each item, in order. Few more items than threads are in flight, whatever the stream's length."""
+    most = num_threads + max(_FEWEST_SPARE, num_threads // 2)
     with ThreadPoolExecutor(num_threads) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
