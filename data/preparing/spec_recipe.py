@@ -79,17 +79,15 @@ class SpecRecipe:
 
     def count(self, rows: SpecRows, is_train: np.ndarray) -> BlockTally:
         """Ids of the features with a vocabulary, and sums of the numbers to be standardised, over the train rows."""
-        sparse = {
-            spec.name: BagTally.of(bags, is_train)
-            for spec, bags in zip(self.spec.sparse, rows.bags, strict=True)
-            if spec.ids == "vocabulary"
+        counted = {
+            spec.name: bags for spec, bags in zip(self.spec.sparse, rows.bags, strict=True) if spec.ids == "vocabulary"
         }
         dense = {
             spec.name: moment_sums(spec, numbers, is_train)
             for spec, numbers in zip(self.spec.dense, rows.dense, strict=True)
             if spec.is_standardised
         }
-        return BlockTally(sparse, dense)
+        return BlockTally(BagTally.of_all(counted, is_train), dense)
 
     def fit(self, tally: Tally | None, directory: Path) -> "FittedSpec":
         moments = {
@@ -161,13 +159,13 @@ class FittedSpec:
     def columns(self, rows: SpecRows, is_train: np.ndarray) -> tuple[pa.Table, BlockTally]:
         numbers, table_rows = list(self._dense(rows)), self._table_rows(rows)
         dense = {name: ColumnSums.of(values, missing, is_train) for name, values, missing in numbers}
-        sparse: dict[str, BagTally] = {}
-        for spec, bags in zip(self.spec.sparse, rows.bags, strict=True):
-            if spec.name not in self.counted:
-                # An id is then what it was hashed to; counting is by far faster on 32 bits.
-                keys = table_rows[spec.name].view(np.uint32)
-                sparse[spec.name] = BagTally.of(replace(bags, keys=keys, texts=None, text_keys=None), is_train)
-        return self._table(rows, numbers, table_rows), BlockTally(sparse, dense)
+        # An id is then what it was hashed to; counting is by far faster on 32 bits.
+        mapped = {
+            spec.name: replace(bags, keys=table_rows[spec.name].view(np.uint32), texts=None, text_keys=None)
+            for spec, bags in zip(self.spec.sparse, rows.bags, strict=True)
+            if spec.name not in self.counted
+        }
+        return self._table(rows, numbers, table_rows), BlockTally(BagTally.of_all(mapped, is_train), dense)
 
     def table(self, rows: SpecRows) -> pa.Table:
         """The rows as a part stores them, without an account of what is in them."""

@@ -3,7 +3,7 @@
 Legend: n rows of a block.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from data.manifest import TOP_COUNTS, DenseStatistics, SparseStatistics
 from data.preparing.count_runs import Run, RunFolder, SpilledCounts
 from data.preparing.exact_sums import ColumnSums, NumberSums
+from data.preparing.id_counts import count_ids_of_many
 from data.preparing.key_counts import KeyCounter, KeyCounts, PackedCounter, count_keys
 from data.raw.spec_rows import Bags
 
@@ -35,6 +36,24 @@ class BagTally:
         num_rows, num_ids = int(np.count_nonzero(is_train)), int(np.count_nonzero(is_counted))
         empty = num_rows - num_ids if bags.lengths is None else np.count_nonzero(is_train & (bags.lengths == 0))
         return cls(num_rows, int(empty), num_ids, count_keys(bags, is_counted))
+
+    @classmethod
+    def of_all(cls, bags: Mapping[str, Bags], is_train: np.ndarray) -> dict[str, "BagTally"]:
+        """The tallies of several features: those with one uint32 key a row are counted together, which is faster."""
+        alike = {name: each for name, each in bags.items() if each.lengths is None and each.keys.dtype == np.uint32}
+        others = {name: cls.of(each, is_train) for name, each in bags.items() if name not in alike}
+        if not alike:
+            return others
+        keys = np.array([each.keys for each in alike.values()]).compress(is_train, axis=1)
+        missing = np.array([each.missing for each in alike.values()]).compress(is_train, axis=1)
+        num_rows, num_missing = keys.shape[1], np.count_nonzero(missing, axis=1).tolist()
+        # A missing id has key 0: what is counted of it is taken off again.
+        keys[missing] = 0
+        counts = [_without_zeros(*each) for each in zip(count_ids_of_many(keys), num_missing, strict=True)]
+        return others | {
+            name: cls(num_rows, lacking, num_rows - lacking, each)
+            for name, lacking, each in zip(alike, num_missing, counts, strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,14 @@ class Tally:
                 break
             self.sparse[name].spill(self.folder)
             num_held -= sizes[name]
+
+
+def _without_zeros(packed: np.ndarray, num: int) -> np.ndarray:
+    """Counts of ids, packed, with so many fewer of id 0."""
+    if not num:
+        return packed
+    packed[0] -= np.uint64(num)
+    return packed if packed[0] & np.uint64(2**32 - 1) else packed[1:]
 
 
 def dense_statistics(sums: NumberSums) -> DenseStatistics:

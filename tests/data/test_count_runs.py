@@ -80,3 +80,31 @@ def test_folder_keeps_what_is_named_and_knows_when_it_was_altered(tmp_path):
     path = tmp_path / "runs" / runs[0].name
     path.write_bytes(path.read_bytes() + b"x")
     assert not folder.keep(runs[:2])
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 300])
+def test_features_counted_together_are_counted_as_each_alone(num_rows):
+    rng = np.random.default_rng(num_rows)
+    is_train = rng.random(num_rows) < 0.7
+    bags = {}
+    for place, lacking in enumerate((0.0, 0.3, 1.0)):
+        missing = rng.random(num_rows) < lacking
+        # Key 0 is an id like any other where nothing is missing.
+        keys = np.where(missing, 0, rng.integers(0, 20, num_rows)).astype(np.uint32)
+        bags[f"C{place}"] = Bags(keys=keys, missing=missing)
+    bags["wide"] = Bags(keys=np.arange(num_rows, dtype=np.uint64), missing=np.zeros(num_rows, bool))
+    found = BagTally.of_all(bags, is_train)
+    assert found.keys() == bags.keys()
+    for name, each in bags.items():
+        alone, together = BagTally.of(each, is_train), found[name]
+        assert (together.num_rows, together.num_missing, together.num_ids) == (
+            alone.num_rows,
+            alone.num_missing,
+            alone.num_ids,
+        )
+        if name == "wide":
+            assert joined([together.counts]) == joined([alone.counts])
+        else:
+            assert together.counts.tolist() == alone.counts.tolist()
+            base = together.counts.base
+            assert base is None or len(base) <= len(together.counts) + 1, "a view would keep all features' counts"
