@@ -155,9 +155,8 @@ def _walkthrough(kept: Kept) -> Section | None:
         row: list[Any] = [name]
         for each in ("shardline", "dlrm_s_pytorch"):
             time = job.get(each)
-            row.append(
-                None if time is None else _words(time["seconds"], ",.1f") + ("" if time["is_measured"] else " *")
-            )
+            mark = "" if time is None or time["is_measured"] else " *"
+            row.append(None if time is None else f"{_words(time['seconds'], ',.1f')}{mark}")
         ratio = job.get("ratio")
         rows.append([*row, _words(ratio, ".1f"), _verdict(ratio["median"], job["goal"]) if ratio else "no peer"])
     titles = ["job, random data", "shardline, s", "dlrm_s_pytorch.py, s", "times as fast", ""]

@@ -111,26 +111,21 @@ def parse_arguments() -> argparse.Namespace:
 
 def _measured(job: Job, asked: argparse.Namespace, seconds: dict[Any, float]) -> dict[str, Any]:
     """Times of both; `seconds` keeps what each command took in each round, for jobs that share it."""
+    checkout: Path | None = asked.dlrm
     ours, theirs = _sizes(job, asked)
-    if asked.dlrm is None or not asked.dlrm.exists():
-        theirs = ()
-        print(f"dlrm_s_pytorch skipped: {asked.dlrm or 'not named (see --help)'}")
-    times: dict[str, dict[int, list[float]]] = {
-        "shardline": {rows: [] for rows in ours},
-        "dlrm_s_pytorch": {rows: [] for rows in theirs},
-    }
+    times: dict[str, dict[int, list[float]]] = {"shardline": {}, "dlrm_s_pytorch": {}}
     with tempfile.TemporaryDirectory() as name:
+        runs = [("shardline", rows, _our_command(job, rows, name), Path()) for rows in ours]
+        if checkout is not None and checkout.exists():
+            runs += [("dlrm_s_pytorch", rows, _their_command(job, rows, checkout), Path(name)) for rows in theirs]
+        else:
+            print(f"dlrm_s_pytorch skipped: {checkout or 'not named (see --help)'}")
         for round_ in range(asked.rounds):
-            for rows in ours:
-                key = ("ours", str(job.shape), job.epochs, rows, round_)
+            for who, rows, command, folder in runs:
+                key = (who, str(job.shape), job.epochs, rows, round_)
                 if key not in seconds:
-                    seconds[key] = _seconds(_our_command(job, rows, name), Path())
-                times["shardline"][rows].append(seconds[key])
-            for rows in theirs:
-                key = ("theirs", str(job.shape), job.epochs, rows, round_)
-                if key not in seconds:
-                    seconds[key] = _seconds(_their_command(job, rows, asked.dlrm), Path(name))
-                times["dlrm_s_pytorch"][rows].append(seconds[key])
+                    seconds[key] = _seconds(command, folder)
+                times[who].setdefault(rows, []).append(seconds[key])
     return _result(job, times)
 
 
