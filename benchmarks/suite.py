@@ -45,7 +45,7 @@ PARTS = {
         f"throughput-{batch}": Part(
             script="throughput",
             settings=f"--batches {batch}",
-            short=f"--batches {batch} --rounds 5 --turn-s 1.5 --no-reading{' --no-deepfm' if batch == 1024 else ''}",
+            short=f"--batches {batch} --turn-s 1.5 --no-reading {'--rounds 4 --no-deepfm' if batch == 8192 else '--rounds 5'}",
             quick=f"--quick --batches {batch} --rounds 2 --turn-s 0.2",
             has_peers=True,
         )

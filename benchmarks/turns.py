@@ -116,8 +116,8 @@ def _start(
     began = time.perf_counter()
     started = _Running(contestant, (own / "log").open("w+"), own)
     try:
-        started.turn(3)
-        said = started.turn(3)
+        started.turn(2)
+        said = started.turn(2)
     except RuntimeError as error:
         found.skipped[contestant.name] = str(error)
         print(f"{contestant.name:<28} skipped: {error}", flush=True)
