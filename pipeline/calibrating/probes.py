@@ -50,6 +50,10 @@ def _kernel_probes(num_ranks: int) -> Iterator[Probe]:
         {"skew": 1.2},
         {"batch": 256},
         {"batch": 4096, "lookups": 1},
+        # Long bags over few rows, where a kernel's time goes into ids rather than into rows: a narrow table, a wider, a wide one.
+        {"lookups": 100, "rows": 20_000, "columns": 16},
+        {"lookups": 100, "rows": 20_000, "columns": 64},
+        {"lookups": 100, "rows": 20_000, "columns": 128},
     ]
     for number, variant in enumerate(variants):
         v = base | variant

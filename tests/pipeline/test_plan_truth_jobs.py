@@ -51,7 +51,7 @@ def test_calibrating_writes_a_profile_that_names_what_it_was_fitted_to(made: Pat
     assert problems == []
     fitted_to = calibration["origin"]["2"]["plans_fitted_to"]
     assert fitted_to == [record.plan_fingerprint for record in records]
-    assert len(fitted_to) == 13 + 4
+    assert len(fitted_to) == 16 + 4
     assert calibration["costs"]["2"]["lookup"]
 
 
