@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), told apart by all common forms of colour blindness.
 # Its yellow is darkened, for it vanishes on white; black is kept for references and totals.
@@ -82,6 +84,13 @@ def legend_above(axes: Axes, *, columns: int = 4) -> None:
     with style():
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
         axes.legend(**place, ncols=columns, columnspacing=1.2, handletextpad=0.5)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Marks a logarithmic axis at 1, 2 and 5 of every power of ten, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _with_own_ids(svg: str, name: str) -> str:

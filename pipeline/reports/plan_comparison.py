@@ -14,7 +14,7 @@ from pipeline.reports.plan_comparison_tables import (
     memory_table,
     time_table,
 )
-from pipeline.reports.plan_comparison_words import failures_in_words, millions, verdict
+from pipeline.reports.plan_comparison_words import failures_in_words, memory_text, millions, verdict
 from pipeline.reports.plan_truth import data_table, truth_section
 from pipeline.reports.provenance import environment_facts
 from sharding_plans.comparing.comparison import Case, Comparison
@@ -32,7 +32,7 @@ def comparison_report(comparison: Comparison, truths: Sequence[Truth] = (), effe
     """
     return Report(
         title="Sharding plans compared",
-        subtitle=_subtitle(comparison),
+        subtitle=_subtitle(comparison, num_measured=len(truths)),
         cards=_cards(comparison),
         sections=_sections(comparison, truths, effect),
         provenance=_provenance(comparison),
@@ -60,14 +60,16 @@ def placements_of(plan: PlanFile) -> list[Placement]:
     return [_placement(table, plan.num_ranks) for table in plan.tables]
 
 
-def _subtitle(comparison: Comparison) -> str:
+def _subtitle(comparison: Comparison, *, num_measured: int) -> str:
     model = comparison.model
-    size = sum(table.weight_bytes for table in model.tables) / GIB
+    size = sum(table.weight_bytes for table in model.tables)
+    run = f"{num_measured} of the plans were measured" if num_measured else "nothing was run"
     strategies = len({case.strategy for case in comparison.cases})
     return (
-        f"{len(model.tables)} tables, {size:,.1f} GiB of weights. {strategies} strateg{'ies' if strategies > 1 else 'y'} on "
-        f"{', '.join(comparison.clusters)}; global batch {', '.join(f'{size:,}' for size in comparison.batch_sizes)}. "
-        "All figures are estimates; nothing was run."
+        f"{len(model.tables)} tables, {memory_text(size / GIB)} of weights. "
+        f"{strategies} strateg{'ies' if strategies > 1 else 'y'} on {', '.join(comparison.clusters)}; "
+        f"global batch {', '.join(f'{size:,}' for size in comparison.batch_sizes)}. "
+        f"Figures are estimates unless they say measured; {run}."
     )
 
 
@@ -83,8 +85,8 @@ def _cards(comparison: Comparison) -> list[Card]:
         Card(label="Samples/s", value=millions(summary.samples_per_s), note="embedding part, estimated"),
         Card(
             label="Fullest rank",
-            value=f"{summary.memory_share * summary.capacity_gib:.1f} GiB",
-            note=f"of {summary.capacity_gib:.1f} GiB free for tables, estimated",
+            value=memory_text(summary.memory_share * summary.capacity_gib),
+            note=f"of {memory_text(summary.capacity_gib)} free for tables, estimated",
         ),
         fitting,
     ]

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.reports.document import Figure
-from pipeline.reports.figures import INK, PALETTE, figure_svg, legend_above, new_figure, style
-from pipeline.reports.plan_comparison_tables import PARTS
+from pipeline.reports.figures import INK, PALETTE, figure_svg, legend_above, new_figure, plain_ticks, style
+from pipeline.reports.plan_comparison_tables import cost_model, step_parts
 from sharding_plans.comparing.comparison import Case, Comparison
 
 MOST_BARS = 16
@@ -18,8 +18,7 @@ _TOUCHING = (0.03, 0.06)
 def step_figure(comparison: Comparison) -> Figure:
     """One bar per plan: the step of its slowest rank, in its parts."""
     drawn = _drawn(comparison.ranking)
-    series = {name: [getattr(case.summary, key) for case in drawn] for name, key in PARTS.items()}
-    series = {name: values for name, values in series.items() if any(values)}
+    series = {name: [getattr(case.summary, key) for case in drawn] for name, key in step_parts(comparison).items()}
     figure, axes = new_figure(wide=True, height=90 + 21 * len(drawn))
     _bars(axes, [_name(place, case, comparison) for place, case in enumerate(drawn, start=1)], series)
     axes.set_xlabel("ms per step on the slowest rank")
@@ -32,7 +31,7 @@ def step_figure(comparison: Comparison) -> Figure:
         name="step-parts",
         svg=figure_svg(figure, "step-parts"),
         alt=f"Bars from {first.summary.step_ms:.2f} ms ({first.label}) to {last.summary.step_ms:.2f} ms ({last.label}).",
-        caption="Estimated step of each plan's slowest rank, by part (TorchRec's cost model)"
+        caption=f"Estimated step of each plan's slowest rank, by part ({cost_model(comparison)})"
         + (f"; {left} plan{'s' if left > 1 else ''} further down the list not drawn" if left else ""),
         wide=True,
         data={"plans": [case.key for case in drawn], **series},
@@ -50,6 +49,7 @@ def trade_off_figure(comparison: Comparison) -> Figure:
         _ring(axes, [_point(case) for case in comparison.ranking if case.key in comparison.pareto])
         _number(axes, comparison.ranking)
         axes.set_yscale("log")
+        plain_ticks(axes.yaxis)
     axes.set_xlabel("memory of the fullest rank, HBM and DDR (GiB)")
     axes.set_ylabel("samples/s")
     legend_above(axes, columns=3)

@@ -14,6 +14,7 @@ PARTS = {
     "gradient dist": "gradient_dist_ms",
     "prefetch": "prefetch_ms",
 }
+INPUT_DIST = "input_dist_ms"
 _TIERS = {
     "peak HBM": "peak_hbm_gib",
     "mean HBM": "mean_hbm_gib",
@@ -22,11 +23,32 @@ _TIERS = {
 }
 
 
-def time_table(comparison: Comparison) -> Table:
-    """The leaderboard by time: the slowest rank's step and its parts. A part that no plan has is left out."""
-    parts = {
-        title: key for title, key in PARTS.items() if any(getattr(case.summary, key) for case in comparison.ranking)
+def step_parts(comparison: Comparison) -> dict[str, str]:
+    """The parts that a step adds up from, by name for people: the input dist among them where the cost model is a fitted one.
+    A part that no plan has is left out."""
+    parts = {"input dist": INPUT_DIST, **PARTS} if is_calibrated(comparison) else PARTS
+    return {
+        title: key for title, key in parts.items() if any(getattr(case.summary, key) for case in comparison.ranking)
     }
+
+
+def is_calibrated(comparison: Comparison) -> bool:
+    """Whether every plan's times come from a cost model that was fitted to its machine."""
+    return all(case.plan is not None and case.plan.calibrated_ms is not None for case in comparison.ranking)
+
+
+def cost_model(comparison: Comparison) -> str:
+    """Whose estimates the times are."""
+    if is_calibrated(comparison):
+        return "the cost model fitted to the machine"
+    some = any(case.plan is not None and case.plan.calibrated_ms is not None for case in comparison.ranking)
+    return "TorchRec's cost model" + (", or the fitted one where the hardware is calibrated" if some else "")
+
+
+def time_table(comparison: Comparison) -> Table:
+    """The leaderboard by time: the slowest rank's step and its parts."""
+    parts = step_parts(comparison)
+    hidden = [] if INPUT_DIST in parts.values() else [Column(title="hidden input dist (ms)", spec=",.2f")]
     columns = [
         Column(title="#"),
         Column(title="plan"),
@@ -35,15 +57,15 @@ def time_table(comparison: Comparison) -> Table:
         *_place_columns(comparison),
         *(Column(title=f"{title} (ms)", spec=",.2f") for title in parts),
         Column(title="slowest over mean", spec=".0%"),
-        Column(title="hidden input dist (ms)", spec=",.2f"),
+        *hidden,
     ]
     return Table(
         columns=columns,
         rows=[
-            _time_row(place, case, comparison, list(parts.values()))
+            _time_row(place, case, comparison, list(parts.values()))[: len(columns)]
             for place, case in enumerate(comparison.ranking, start=1)
         ],
-        caption="Estimated time of the embedding part of a training step on the slowest rank (TorchRec's cost model)",
+        caption=f"Estimated time of the embedding part of a training step on the slowest rank ({cost_model(comparison)})",
         highlighted_rows=(0,),
     )
 

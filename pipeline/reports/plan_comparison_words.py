@@ -86,6 +86,11 @@ def placed_as(table: TablePlan) -> str:
     return table.sharding_type if table.compute_kernel == usual else f"{table.sharding_type} ({table.compute_kernel})"
 
 
+def memory_text(gib: float) -> str:
+    """Memory for people: GiB, or MiB where that would be next to nothing."""
+    return f"{gib:,.1f} GiB" if gib >= 0.5 else f"{1024 * gib:,.0f} MiB"
+
+
 def millions(samples_per_s: float) -> str:
     """Samples a second as people say it."""
     return f"{samples_per_s / 1e6:,.1f} M" if samples_per_s >= 1e6 else f"{samples_per_s / 1e3:,.1f} k"
@@ -112,7 +117,7 @@ def _who(comparison: Comparison, winner: Case, second: Case | None) -> str:
     text = (
         f"**{winner.label} comes first**: {winner.summary.step_ms:.2f} ms a step on its slowest rank, so"
         f" {millions(winner.summary.samples_per_s)} samples/s from the embedding part alone (global batch"
-        f" {winner.global_batch_size:,}), with at most {memory:.1f} GiB a rank."
+        f" {winner.global_batch_size:,}), with at most {memory_text(memory)} a rank."
     )
     same = [case.strategy for case in comparison.ranking[1:] if _equals(case, winner)]
     if same:

@@ -74,11 +74,11 @@ def _steps_table(measured: Sequence[Measurement]) -> Table:
     columns = [
         Column(title="#"),
         Column(title="plan"),
-        Column(title="step p50 (ms)", spec=",.2f"),
-        Column(title="step p90 (ms)", spec=",.2f"),
-        *(Column(title=f"{name} (ms)", spec=",.2f") for name in PARTS.values()),
-        Column(title="cut step (ms)", spec=",.2f"),
-        Column(title="measuring adds", spec="+.0%"),
+        Column(title="step p50", spec=",.1f"),
+        Column(title="step p90", spec=",.1f"),
+        *(Column(title=name, spec=",.1f") for name in PARTS.values()),
+        Column(title="cut step", spec=",.1f"),
+        Column(title="adds", spec="+.0%"),
     ]
     rows = [
         [
@@ -95,8 +95,8 @@ def _steps_table(measured: Sequence[Measurement]) -> Table:
     return Table(
         columns=columns,
         rows=rows,
-        caption="Measured. Steps are whole and uncut, as an ordinary training loop does them; parts are of steps that were cut,"
-        " and what cutting and waiting adds is in the last column",
+        caption="Measured, in ms. Steps are whole and uncut, as an ordinary training loop does them; parts are of steps that were"
+        " cut, and what cutting and waiting adds is in the last column",
     )
 
 

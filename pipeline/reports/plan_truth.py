@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from pipeline.reports.document import Block, Column, Figure, Note, Section, Table
-from pipeline.reports.figures import INK, PALETTE, figure_svg, legend_above, new_figure, style
+from pipeline.reports.figures import INK, PALETTE, figure_svg, legend_above, new_figure, plain_ticks, style
 from sharding_plans.comparing.data_effect import DataEffect
 from sharding_plans.comparing.truth import Truth, judged
 from sharding_plans.measuring.measurement import EMBEDDING_PARTS, PARTS
@@ -91,6 +91,8 @@ def _diagonal(axes: Axes, values: list[float]) -> None:
     axes.plot([low, high], [low, high], color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label="estimate = measurement")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
 
 
 def _in_words(truths: Sequence[Truth]) -> str:

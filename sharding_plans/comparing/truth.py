@@ -44,17 +44,18 @@ class Truth:
 
 
 def truths(plans: Iterable[tuple[str, PlanFile]], records: Iterable[Measurement]) -> list[Truth]:
-    """The plans, by name, of which the ledger has measurements for the same ranks and batch."""
+    """The plans of which the ledger has measurements for the same ranks and batch; equal plans are one, under all their names."""
     known: dict[tuple[str, int, int], list[Measurement]] = {}
     for each in records:
         known.setdefault((each.plan_fingerprint, each.num_ranks, each.global_batch_size), []).append(each)
-    found, seen = [], set()
+    same: dict[tuple[str, int, int], list[tuple[str, PlanFile]]] = {}
     for name, plan in plans:
-        key = (plan.fingerprint, plan.num_ranks, plan.global_batch_size)
-        if key in known and key not in seen:
-            seen.add(key)
-            found.append(_truth(name, plan, known[key]))
-    return found
+        same.setdefault((plan.fingerprint, plan.num_ranks, plan.global_batch_size), []).append((name, plan))
+    return [
+        _truth(", ".join(dict.fromkeys(name for name, _ in named)), named[0][1], known[key])
+        for key, named in same.items()
+        if key in known
+    ]
 
 
 def judged(found: Sequence[Truth]) -> dict[str, Agreement]:
