@@ -51,7 +51,11 @@ class Setting:
     batch: int = 512
 
 
-SETTINGS = {}
+SETTINGS = {
+    "fm": Setting(rows=1_000_000, lr=0.2),
+    "mlp": Setting(rows=1_000_000, lr=0.4),
+    "wide_and_deep": Setting(rows=2_000_000, lr=0.4),
+}
 RANKERS = {
     "dlrm": ModelConfig(ranker="dlrm", **_ARCHES),
     "dcnv2": ModelConfig(ranker="dcnv2", **_ARCHES, cross=CrossConfig(num_layers=2, rank=16)),

@@ -17,8 +17,8 @@ class Batch(Pipelineable):
     """B rows: dense features, ids, labels and where the rows came from. Tensors are views into a shared block: read only.
 
     `dense` float32 [B, num_dense]; `sparse` a KeyedJaggedTensor of F keys in schema order, with int32 or int64 values and
-    int32 lengths [F * B]; `labels` float32 [B]; `row_ids` int64 [B], PADDING_ROW_ID where evaluation filled a batch up;
-    `weights` float32 [B], or None where every row counts the same.
+    int32 lengths [F * B]; `labels` float32 [B], or [B, T] for several targets, NaN where one is missing; `row_ids` int64 [B],
+    PADDING_ROW_ID where evaluation filled a batch up; `weights` float32 [B], or None where every row counts the same.
     """
 
     dense: torch.Tensor

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
-from data.schema import Schema, SparseFeature
+from data.schema import Schema, SparseFeature, plain_schema
 from data.storage import Location, inside, is_url, open_binary
 
 MANIFEST_NAME = "manifest.json"
@@ -117,7 +117,7 @@ class Manifest:
 
     def save(self, directory: str | Path) -> None:
         """Write manifest.json into the directory; the same manifest gives the same bytes."""
-        text = json.dumps(asdict(self), indent=1) + "\n"
+        text = json.dumps(asdict(self) | {"schema": plain_schema(self.schema)}, indent=1) + "\n"
         (Path(directory) / MANIFEST_NAME).write_text(text)
 
     def split(self, name: str) -> Split:
@@ -168,6 +168,7 @@ def _from_json(values: dict[str, Any]) -> Manifest:
     values["schema"] = Schema(
         dense=tuple(values["schema"]["dense"]),
         sparse=tuple(SparseFeature(**feature) for feature in values["schema"]["sparse"]),
+        targets=tuple(values["schema"].get("targets", ())),
     )
     values["splits"] = {name: _split(split) for name, split in values["splits"].items()}
     values["sparse_statistics"] = {name: _sparse(item) for name, item in values["sparse_statistics"].items()}

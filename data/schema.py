@@ -1,6 +1,7 @@
 """What a batch consists of: the names of the dense features and the tables behind the sparse ones."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from data.errors import DataError
 
@@ -33,11 +34,14 @@ class SparseFeature:
 class Schema:
     """The shape of every batch: dense is float32 [B, len(dense)], the KJT has one key per sparse feature, in this order.
 
-    DataError where features that share a table disagree about its rows.
+    Labels are float32 [B], or [B, len(targets)] where there are several targets. DataError where features that share a table
+    disagree about its rows.
     """
 
     dense: tuple[str, ...]
     sparse: tuple[SparseFeature, ...]
+    targets: tuple[str, ...] = ()
+    """Names of the targets where there are several; the first one is in every row, others may be missing."""
 
     def __post_init__(self) -> None:
         rows: dict[str, SparseFeature] = {}
@@ -70,6 +74,19 @@ class Schema:
         for feature in self.sparse:
             tables.setdefault(feature.table_name, []).append(feature)
         return {table: tuple(features) for table, features in tables.items()}
+
+
+def plain_schema(schema: Schema) -> dict[str, Any]:
+    """The schema in plain values, as it is kept in files; one target needs no names."""
+    plain = asdict(schema)
+    if not schema.targets:
+        del plain["targets"]
+    return plain
+
+
+def target_column(name: str) -> str:
+    """The stored column of a target behind the first, which is in `label`: int8, null where it is missing."""
+    return f"label_{name}"
 
 
 def weights_column(name: str) -> str:

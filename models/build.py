@@ -13,6 +13,7 @@ from models.rankers.arch import Arch
 from models.registry import arch_class
 from models.table_layout import lay_out, looked_up_features
 from models.tables import build_tables
+from models.targets import build_arch, target_groups
 
 
 def build_ranker(
@@ -35,10 +36,10 @@ def build_ranker(
     chosen = arch_class(config.ranker)
     if not (isinstance(chosen, type) and issubclass(chosen, Arch)):
         raise ConfigError(f"model.ranker is {config.ranker!r}, which is no subclass of models.rankers.arch.Arch.")
-    groups = chosen.table_groups(config, schema)
+    groups = target_groups(chosen, config, schema)
     layout = lay_out(config, schema, groups)
     generator = torch.Generator().manual_seed(seed)
-    arch = chosen(config, schema, generator)
+    arch = build_arch(chosen, config, schema, generator)
     return Ranker(
         build_tables(layout, device, is_weighted=schema.is_weighted),
         groups,

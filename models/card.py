@@ -16,6 +16,8 @@ from models.card_trace import BETWEEN, ArchTrace
 from models.config import ModelConfig
 from models.registry import arch_class
 from models.table_layout import FeatureVector, TableGroup, lay_out
+from models.tables import FIRST_ORDER
+from models.targets import target_groups
 
 _ROWS = 2
 _BYTES = {"fp32": 4, "fp16": 2}
@@ -86,11 +88,12 @@ class ModelCard:
 def model_card(config: ModelConfig, schema: Schema) -> ModelCard:
     """The card of the ranker that `config` describes, for data of this schema; its tables are never allocated."""
     ranker = build_ranker(replace(config, standardise_dense=False), schema)
-    groups = arch_class(config.ranker).table_groups(config, schema)
+    chosen = arch_class(config.ranker)
+    groups = target_groups(chosen, config, schema)
     layout = lay_out(config, schema, groups)
     names = [_name_of(group) for group in groups]
     trace = _traced(ranker.arch, schema, dict(zip(names, layout, strict=True)))
-    document = getmodule(type(ranker.arch))
+    document = getmodule(chosen)
     return ModelCard(
         ranker=config.ranker,
         formula=_formula((document and document.__doc__) or ""),
@@ -103,7 +106,10 @@ def model_card(config: ModelConfig, schema: Schema) -> ModelCard:
 
 
 def _name_of(group: TableGroup) -> str:
-    return "first-order terms" if group.is_first_order else f"embeddings{group.suffix.replace('_', ' ')}"
+    own = group.suffix.removeprefix(FIRST_ORDER).removeprefix("_")
+    if group.is_first_order:
+        return f"first-order terms, {own}" if own else "first-order terms"
+    return f"embeddings{group.suffix.replace('_', ' ')}"
 
 
 def _tables(name: str, group: Sequence[FeatureVector], schema: Schema) -> Tables:

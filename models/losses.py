@@ -22,6 +22,10 @@ class Loss(nn.Module):
         self._shift = math.log(config.negatives_kept or 1.0)
 
     def forward(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        return self.by_row(logits, labels, weights).mean()
+
+    def by_row(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """What each row adds, float32 [B], before the mean over rows."""
         bounded = self.bounded(logits.float())
         smoothing = self.config.label_smoothing
         target = labels.lerp(torch.full_like(labels, 0.5), smoothing) if smoothing else labels
@@ -29,7 +33,7 @@ class Loss(nn.Module):
             losses = (torch.sigmoid(bounded) - target).square()
         else:
             losses = nn.functional.binary_cross_entropy_with_logits(bounded, target, reduction="none")
-        return _weighted(losses, self._row_weights(labels, weights)).mean()
+        return _weighted(losses, self._row_weights(labels, weights))
 
     def bounded(self, logits: Tensor) -> Tensor:
         """Logits whose probabilities keep `loss_threshold` away from 0 and 1; beyond it no gradient flows."""

@@ -18,7 +18,7 @@ fx.wrap("side_by_side")  # train pipelines trace the ranker, and take it as one 
 
 
 class Ranker(nn.Module):
-    """Logits, float32 [B], from dense features, float32 [B, num_dense], and a KJT with one key per sparse feature.
+    """Logits, float32 [B] ([B, T] for several targets), from dense features, float32 [B, num_dense], and a KJT of all features.
 
     `ebc` may lie on the meta device: the ranker is then a plan's subject and is materialised by sharding it. Before the lookup
     stands `split_ids` (None: ids are looked up as they are), behind it `compose`; `looked_up` are the features as the tables

@@ -16,7 +16,9 @@ from models.ranker import Ranker
 
 
 class ServedRanker(nn.Module):
-    """Probabilities, float32 [B], of rows: dense float32 [B, num_dense], ids int32 or int64 [n], lengths int32 [F * B].
+    """Probabilities, float32 [B] ([B, T] for several targets), of rows.
+
+    Takes dense float32 [B, num_dense], ids int32 or int64 [n], lengths int32 [F * B].
 
     Ids lie feature by feature, as the values of a KeyedJaggedTensor do. It shares the ranker's weights. Probabilities are
     those that an evaluation judges: bounded, and corrected where the train split lacked negatives.

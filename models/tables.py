@@ -13,7 +13,7 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from models.table_layout import FeatureVector, Piece, TableGroup
 
-_FIRST_ORDER = "_first_order"
+FIRST_ORDER = "_first_order"
 _DTYPES = {"fp32": DataType.FP32, "fp16": DataType.FP16}
 
 
@@ -24,7 +24,7 @@ def embeddings(features: Sequence[str], suffix: str = "") -> TableGroup:
 
 def first_order_terms(features: Sequence[str]) -> TableGroup:
     """One learned value per id of the features: the arch gets float32 [B, 4 * number of features], to be summed."""
-    return TableGroup(features=tuple(features), suffix=_FIRST_ORDER, is_first_order=True)
+    return TableGroup(features=tuple(features), suffix=FIRST_ORDER, is_first_order=True)
 
 
 def build_tables(

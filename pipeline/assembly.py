@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
+from data.errors import ConfigError
 from data.schema import Schema, SparseFeature
 from models.build import build_ranker
 from models.training_task import TrainingTask
@@ -36,9 +37,16 @@ def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
         dense_scale=source.dense_scale,
         num_slices=config.training.micro_batches,
     )
-    task = TrainingTask(ranker, config.loss)
+    _check_watched(config.training.watch_target, source.schema.targets)
+    task = TrainingTask(ranker, config.loss, source.schema.targets)
     attach_sparse_optimizer(task, config.optimizer.sparse, device, frozen=ranker.frozen_tables)
     return task
+
+
+def _check_watched(target: str, targets: tuple[str, ...]) -> None:
+    if target and target not in targets:
+        known = f"its targets are {', '.join(targets)}" if targets else "they have one label"
+        raise ConfigError(f"training.watch_target is {target!r}, which is no target of the data; {known}.")
 
 
 def with_negatives_kept(config: TrainConfig, source: Source) -> TrainConfig:

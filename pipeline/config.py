@@ -51,6 +51,8 @@ class TrainingConfig:
     """Stop as soon as an evaluation on the val split reaches this AUC."""
     watch: Literal["auc", "logloss"] = "auc"
     """The figure of the val split whose gains `patience` and the schedule `plateau` wait for."""
+    watch_target: str = ""
+    """Of several targets, the one whose figures of the val split are watched, reached and logged; empty: the first."""
     min_gain: float = 0.0
     """How much better it must be to count as a gain."""
     patience: int | None = None

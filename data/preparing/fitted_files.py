@@ -36,6 +36,7 @@ from data.spec.feature_spec import (
     SparseSpec,
     TimestampSpec,
     Transform,
+    plain_spec,
 )
 
 TRANSFORMS = "transforms.json"
@@ -61,7 +62,7 @@ def load_fitted(directory: Path, schema: Schema) -> FittedSpec:
 
 def save_fitted(fitted: FittedSpec, source: Path, directory: Path) -> None:
     """Put the transforms into the directory; `source` is where they were read from, for the id maps."""
-    kept = {"spec": asdict(fitted.spec), "moments": {name: asdict(each) for name, each in fitted.moments.items()}}
+    kept = {"spec": plain_spec(fitted.spec), "moments": {name: asdict(each) for name, each in fitted.moments.items()}}
     (directory / TRANSFORMS).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     (directory / ID_MAPS).mkdir()
     for table in _tables_with_maps(fitted.spec):
@@ -146,6 +147,7 @@ def _spec_from_plain(plain: Mapping[str, Any]) -> FeatureSpec:
             **plain,
             "format": FormatSpec(**_tupled(plain["format"])),
             "label": LabelSpec(**plain["label"]),
+            "other_labels": tuple(LabelSpec(**each) for each in plain.get("other_labels", ())),
             "timestamp": None if timestamp is None else TimestampSpec(**timestamp),
             "dense": tuple(_dense_from_plain(each) for each in plain["dense"]),
             "sparse": tuple(_sparse_from_plain(each) for each in plain["sparse"]),

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from data.config import PrepareConfig
 from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE
-from data.errors import DataError
+from data.errors import ConfigError, DataError
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, Split, fingerprint_of
 from data.preparing.count_runs import RunFolder
 from data.preparing.ordered import Item, Result, map_in_order
@@ -37,7 +37,7 @@ from data.preparing.tallies import Tally
 from data.preparing.workplace import COUNTED, COUNTING, NOTES_VERSION, WRITING, Workplace, workplace
 from data.raw.bad_lines import BadLines, BlockAccount
 from data.spec.criteo import criteo_spec
-from data.spec.feature_spec import FeatureSpec
+from data.spec.feature_spec import FeatureSpec, plain_spec
 from data.spec.load import load_spec
 
 logger = logging.getLogger(__name__)
@@ -79,13 +79,19 @@ def _engine(config: PrepareConfig) -> AbstractContextManager[None]:
 def spec_of_config(config: PrepareConfig) -> FeatureSpec:
     """The spec in the file that is named; Criteo's, with the settings of the job, where none is."""
     if config.spec:
-        return load_spec(config.spec)
+        spec = load_spec(config.spec)
+        if spec.other_labels and config.negative_sampling_rate < 1:
+            raise ConfigError(
+                f"negative_sampling_rate is {config.negative_sampling_rate}, but the spec has targets "
+                f"{', '.join(spec.target_names)}: leaving out negatives of one would bias the others. Set it to 1."
+            )
+        return spec
     return criteo_spec(config.ids, config.min_count, config.table_sizes, config.dense_missing_indicator)
 
 
 def contents_settings(config: PrepareConfig, spec: FeatureSpec) -> dict[str, Any]:
     """The settings that decide what a prepared dataset contains; paths, threads and the like do not."""
-    settings: dict[str, Any] = {"spec": asdict(spec), "split": asdict(config.split)}
+    settings: dict[str, Any] = {"spec": plain_spec(spec), "split": asdict(config.split)}
     settings |= {name: getattr(config, name) for name in ("rows_per_part", "row_group_rows")}
     if config.negative_sampling_rate < 1:
         settings["negative_sampling_rate"] = config.negative_sampling_rate

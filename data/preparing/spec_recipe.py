@@ -31,7 +31,7 @@ from data.raw.raw_files import raw_files
 from data.raw.spec_parser import SpecParser
 from data.raw.spec_rows import SpecRows
 from data.raw.table_files import table_files
-from data.schema import Schema, SparseFeature
+from data.schema import Schema, SparseFeature, target_column
 from data.spec.criteo import is_criteo_text
 from data.spec.feature_spec import FeatureSpec, SparseSpec
 
@@ -149,6 +149,7 @@ class FittedSpec:
             [
                 ("row_id", pa.int64()),
                 ("label", pa.int8()),
+                *((target_column(name), pa.int8()) for name in self.spec.target_names[1:]),
                 *([("timestamp", pa.int64())] if self.spec.timestamp else []),
                 *((name, pa.float32()) for name in self.spec.dense_names),
                 *(field for each in self.spec.sparse for field in stored_fields(each)),
@@ -180,6 +181,7 @@ class FittedSpec:
             schema=Schema(
                 dense=self.spec.dense_names,
                 sparse=tuple(self._feature(each, counted[each.name]) for each in self.spec.sparse),
+                targets=self.spec.target_names,
             ),
             sparse_statistics={each.name: counted[each.name].statistics for each in self.spec.sparse},
             dense_statistics={name: dense_statistics(tally.dense[name]) for name in self.spec.dense_names},
@@ -187,6 +189,7 @@ class FittedSpec:
 
     def _table(self, rows: SpecRows, numbers: list[_StoredNumber], table_rows: Mapping[str, np.ndarray]) -> pa.Table:
         arrays: list[pa.Array] = [pa.array(rows.row_ids), pa.array(rows.labels)]
+        arrays += [pa.array(labels, mask=labels < 0) for labels in self._other_labels(rows)]
         if rows.timestamps is not None:
             arrays.append(pa.array(rows.timestamps))
         arrays += [pa.array(values) for _, values, _ in numbers]
@@ -195,6 +198,11 @@ class FittedSpec:
         if rows.probabilities is not None:
             arrays.append(pa.array(rows.probabilities))
         return pa.Table.from_arrays(arrays, schema=self.stored_schema(rows.probabilities is not None))
+
+    def _other_labels(self, rows: SpecRows) -> list[np.ndarray]:
+        """Those of the rows; all missing where rows that are only to be scored have none."""
+        unknown = np.full(len(rows.labels), -1, np.int8)
+        return rows.other_labels or [unknown] * len(self.spec.other_labels)
 
     def _table_rows(self, rows: SpecRows) -> dict[str, np.ndarray]:
         """Rows of its table for the ids of each sparse feature, int32 [m]."""

@@ -30,7 +30,7 @@ from data.raw.rejected import (
     Rejected,
 )
 from data.raw.spec_rows import Bags, Numbers, SpecRows
-from data.spec.feature_spec import DenseSpec, FeatureSpec, SparseSpec
+from data.spec.feature_spec import DenseSpec, FeatureSpec, LabelSpec, SparseSpec
 
 _EXAMPLE_CHARACTERS = 80
 _ARROW_TYPES = {"integer": pa.int64(), "number": pa.float64(), "string": pa.string(), "hex": pa.binary()}
@@ -59,7 +59,8 @@ class SpecParser:
 
 def column_types(spec: FeatureSpec) -> Mapping[str, pa.DataType]:
     """The type that each column of a text file is read as; texts where a column is used as several things."""
-    wanted: list[tuple[str, pa.DataType]] = [(spec.label.column, pa.float64())] if spec.has_label else []
+    labels = (spec.label, *spec.other_labels) if spec.has_label else ()
+    wanted: list[tuple[str, pa.DataType]] = [(each.column, pa.float64()) for each in labels]
     if spec.row_id:
         wanted.append((spec.row_id, pa.int64()))
     if spec.timestamp:
@@ -99,11 +100,13 @@ class _BlockParser:
 
     def rows(self) -> SpecRows:
         labels, row_ids, times = self._labels(), self._row_ids(), self._times()
+        others = [self._label(each, may_be_missing=True) for each in self._spec.other_labels]
         dense = [self._numbers(each) for each in self._spec.dense]
         bags = [self._bags(each) for each in self._spec.sparse]
         good = self._rejected.good()[self._places]
         if not good.all():
             labels, row_ids = labels[good], row_ids[good]
+            others = [each[good] for each in others]
             times = None if times is None else times[good]
             dense = [Numbers(values=each.values[good], missing=each.missing[good]) for each in dense]
             bags = [_bags_of(each, good) for each in bags]
@@ -115,6 +118,7 @@ class _BlockParser:
             labels=labels,
             dense=dense,
             bags=bags,
+            other_labels=others,
             timestamps=times,
             probabilities=None if probabilities is None else probabilities[places],
             bad_counts=self._rejected.counts(),
@@ -123,17 +127,24 @@ class _BlockParser:
         )
 
     def _labels(self) -> np.ndarray:
-        label = self._spec.label
         if not self._spec.has_label:
             return np.zeros(len(self._places), np.int8)
+        return self._label(self._spec.label, may_be_missing=False)
+
+    def _label(self, label: LabelSpec, *, may_be_missing: bool) -> np.ndarray:
+        """int8 [n]: 0, 1, and -1 where it is missing and may be."""
         numbers, bad = as_numbers(self._columns[label.column], label.column)
         self._reject(BAD_LABEL, bad)
-        self._reject(BAD_LABEL, _nulls(numbers))
+        missing = _nulls(numbers)
+        if not may_be_missing:
+            self._reject(BAD_LABEL, missing)
         values = numbers.fill_null(0.0).to_numpy(zero_copy_only=False)
         if label.positive_from is not None:
-            return (values >= np.float32(label.positive_from)).astype(np.int8)
-        self._reject(BAD_LABEL, (values != 0) & (values != 1))
-        return (values == 1).astype(np.int8)
+            found = (values >= np.float32(label.positive_from)).astype(np.int8)
+        else:
+            self._reject(BAD_LABEL, (values != 0) & (values != 1))
+            found = (values == 1).astype(np.int8)
+        return np.where(missing, np.int8(-1), found) if may_be_missing else found
 
     def _row_ids(self) -> np.ndarray:
         if not self._spec.row_id:

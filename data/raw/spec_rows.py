@@ -45,8 +45,9 @@ class Numbers:
 class SpecRows:
     """The good rows of a block, and a count of its bad ones.
 
-    `row_ids` int64 [n]; `places` int64 [n], the rows' places in the block, bad ones counted; `labels` int8 [n]; `dense` and
-    `bags` in the spec's order; `timestamps` int64 [n], seconds, or none; `probabilities` float64 [n] or none.
+    `row_ids` int64 [n]; `places` int64 [n], the rows' places in the block, bad ones counted; `labels` int8 [n]; `other_labels`
+    int8 [n] for each further target, -1 where missing; `dense` and `bags` in the spec's order; `timestamps` int64 [n], seconds,
+    or none; `probabilities` float64 [n] or none.
     """
 
     row_ids: np.ndarray
@@ -54,6 +55,7 @@ class SpecRows:
     labels: np.ndarray
     dense: list[Numbers]
     bags: list[Bags]
+    other_labels: list[np.ndarray] = field(default_factory=list)
     timestamps: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     bad_counts: Counter[str] = field(default_factory=Counter)

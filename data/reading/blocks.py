@@ -67,7 +67,10 @@ class OneHotLayout:
 
 @dataclass(frozen=True)
 class OneHotBlock:
-    """S batches with one id per bag: `dense` [S, B, num_dense], `ids` [S, F, B], `labels` and `row_ids` [S, B]."""
+    """S batches with one id per bag: `dense` [S, B, num_dense], `ids` [S, F, B], `labels` and `row_ids` [S, B].
+
+    With several targets `labels` is [S, B, T], NaN where one is missing.
+    """
 
     dense: np.ndarray
     ids: np.ndarray
@@ -127,10 +130,15 @@ def empty_one_hot_block(
     return OneHotBlock(
         dense=paged_array((num_steps, batch_size, len(schema.dense)), np.float32, is_filled=True),
         ids=paged_array((num_steps, num_features, batch_size), ids_dtype(schema), is_filled=True),
-        labels=paged_array((num_steps, batch_size), np.float32, is_filled=True),
+        labels=paged_array((num_steps, batch_size, *label_shape(schema)), np.float32, is_filled=True),
         row_ids=paged_array((num_steps, batch_size), np.int64, is_filled=True),
         layout=layout,
     )
+
+
+def label_shape(schema: Schema) -> tuple[int, ...]:
+    """Behind the rows: nothing for one target, their number for several."""
+    return (len(schema.targets),) if schema.targets else ()
 
 
 def ids_dtype(schema: Schema) -> type[np.signedinteger]:

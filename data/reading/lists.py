@@ -37,7 +37,7 @@ def stored_lists(table: pa.Table, feature: SparseFeature) -> StoredLists:
 
 def jagged_block(schema: Schema, one_hot: OneHotBlock, bags: Mapping[int, GatheredBags]) -> JaggedBlock:
     """A block of the one-hot features' ids and, by number of the feature, the bags of the others."""
-    num_steps, batch_size = one_hot.labels.shape
+    num_steps, batch_size = one_hot.row_ids.shape
     lengths = np.ones((num_steps, len(schema.sparse), batch_size), np.int32)
     ids: list[list[np.ndarray]] = []
     weights: list[list[np.ndarray]] = []

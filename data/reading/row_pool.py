@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from data.batch import PADDING_ROW_ID
 from data.errors import DataError
-from data.reading.blocks import Block, OneHotLayout, empty_one_hot_block, ids_dtype
+from data.reading.blocks import Block, OneHotLayout, empty_one_hot_block, ids_dtype, label_shape
 from data.reading.list_pool import ListPool
 from data.reading.lists import StoredLists, jagged_block, stored_lists
 from data.reading.pages import paged_array
@@ -103,7 +103,7 @@ class RowPool:
         num_steps, batch_size = addresses.shape
         block = empty_one_hot_block(self._schema, num_steps, batch_size, layout, num_features=len(self._one_hot))
         np.take(self._dense, addresses, axis=0, out=block.dense, mode="clip")
-        np.take(self._labels, addresses, out=block.labels, mode="clip")
+        np.take(self._labels, addresses, axis=0, out=block.labels, mode="clip")
         np.take(self._row_ids, addresses, out=block.row_ids, mode="clip")
         # In a slot the ids lie feature by feature. Skip the other features of the slots before, then one feature at a time.
         group_rows, num_features = self._stored.group_rows, len(self._one_hot)
@@ -127,7 +127,8 @@ class RowPool:
         num_rows, num_held = num_slots * self._stored.group_rows, self._num_slots * self._stored.group_rows
         ids = paged_array((num_slots, len(self._one_hot), self._stored.group_rows), ids_dtype(self._schema))
         dense = paged_array((num_rows, len(self._schema.dense)), np.float32)
-        labels, row_ids = paged_array((num_rows,), np.float32), paged_array((num_rows,), np.int64)
+        labels = paged_array((num_rows, *label_shape(self._schema)), np.float32)
+        row_ids = paged_array((num_rows,), np.int64)
         if num_held:
             ids[: self._num_slots], dense[:num_held] = self._ids, self._dense
             labels[:num_held], row_ids[:num_held] = self._labels, self._row_ids
@@ -167,7 +168,7 @@ class RowPool:
         try:
             table = file.read_row_group(group, columns=self._stored.columns, use_threads=False)
             rows = slice(first, first + table.num_rows)
-            self._row_ids[rows], self._labels[rows] = _column(table, ROW_ID), _column(table, LABEL)
+            self._row_ids[rows], self._labels[rows] = _column(table, ROW_ID), self._labels_of(table)
             for place, name in enumerate(self._schema.dense):
                 self._dense[rows, place] = _column(table, name)
             ids = self._ids[slot, :, : table.num_rows]
@@ -183,6 +184,13 @@ class RowPool:
             self._check_list(feature, found, part, group, rows)
             with self._filling:
                 self._lists[feature].fill(slot, found.offsets, found.ids, found.weights)
+
+    def _labels_of(self, table: pa.Table) -> np.ndarray:
+        """[rows], or [rows, targets]; null becomes NaN."""
+        if not self._schema.targets:
+            return _column(table, LABEL)
+        columns = (table.column(name).chunk(0) for name in self._stored.labels)
+        return np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)
 
     def _check_ids(self, ids: np.ndarray, part: int, group: int, rows: slice) -> None:
         # Read without a sign, an id below zero is larger than any table.

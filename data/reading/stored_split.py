@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from data.errors import DataError
 from data.manifest import Manifest, Part
-from data.schema import weights_column
+from data.schema import target_column, weights_column
 from data.storage import Location, inside, open_binary, open_parquet
 
 # An open part costs the memory of its parsed footer, some 9 MB at a million rows of Criteo, and 10 ms to open again.
@@ -45,7 +45,8 @@ class StoredSplit:
         found = manifest.split(split)
         self.schema = manifest.schema
         weights = (weights_column(feature.name) for feature in self.schema.sparse if feature.weighted)
-        self.columns = [ROW_ID, LABEL, *self.schema.dense, *self.schema.sparse_names, *weights]
+        self.labels = [LABEL, *(target_column(name) for name in self.schema.targets[1:])]
+        self.columns = [ROW_ID, *self.labels, *self.schema.dense, *self.schema.sparse_names, *weights]
         self.num_rows = found.num_rows
         self.paths = [inside(directory, part.path) for part in found.parts]
         self._parts = found.parts

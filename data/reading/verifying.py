@@ -10,6 +10,7 @@ from data.errors import DataError
 from data.manifest import Manifest, Part, Split, sha256_of_file
 from data.reading.row_pool import RowPool
 from data.reading.stored_split import LABEL, PREPARE_AGAIN, ROW_ID, Piece, StoredSplit
+from data.schema import target_column
 from data.storage import Location
 
 ID_MAPS = "id_maps"
@@ -55,7 +56,9 @@ class _RowChecks:
     """What is checked of single rows, over the row groups of a split in order."""
 
     def __init__(self, manifest: Manifest, split: str) -> None:
-        self._columns = [ROW_ID, LABEL, *manifest.schema.dense]
+        self._dense = manifest.schema.dense
+        self._others = [target_column(name) for name in manifest.schema.targets[1:]]
+        self._columns = [ROW_ID, LABEL, *manifest.schema.dense, *self._others]
         # Row ids that a spec takes from a column of the data can be any numbers, in any order.
         self._are_lines = not manifest.settings.get("spec", {}).get("row_id")
         self._num_lines = manifest.num_lines
@@ -75,7 +78,10 @@ class _RowChecks:
             raise DataError(
                 f"Row id {row_ids[-1]} {where} is beyond the {self._num_lines} lines that were read. {PREPARE_AGAIN}"
             )
-        for name in self._columns[2:]:
+        for name in self._others:
+            if set(table[name].unique().to_pylist()) - {0, 1, None}:
+                raise DataError(f"Column {name!r} {where} holds other labels than 0, 1 and null. {PREPARE_AGAIN}")
+        for name in self._dense:
             if not np.isfinite(table[name].to_numpy()).all():
                 raise DataError(f"Feature {name!r} {where} holds a number that is not finite. {PREPARE_AGAIN}")
         self._last_row_id = int(row_ids[-1])

@@ -40,6 +40,7 @@ def is_criteo_text(spec: FeatureSpec) -> bool:
         replace(spec.format, quote=None) == _FORMAT
         and not spec.format.quote_character
         and spec.label == LabelSpec(column="label")
+        and not spec.other_labels
         and not spec.row_id
         and spec.timestamp is None
         and tuple(each.column for each in spec.dense) == DENSE_NAMES

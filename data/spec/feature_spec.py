@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 from data.errors import ConfigError
-from data.schema import weights_column
+from data.schema import target_column, weights_column
 
 MOST_ROWS = 2**31 - 1
 RESERVED = ("row_id", "label", "timestamp", "true_probability")
@@ -60,6 +60,8 @@ class LabelSpec:
     """Column of the label."""
     positive_from: float | None = None
     """Numbers from here on are label 1, lower ones 0; none: the column holds 0 and 1 already."""
+    name: str = ""
+    """What the target is called where there are several; the column's name unless given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,16 +212,28 @@ class FeatureSpec:
     """Numbers."""
     sparse: tuple[SparseSpec, ...] = field(default=())
     """Ids."""
+    other_labels: tuple[LabelSpec, ...] = ()
+    """Further targets behind the first, which is `label`; these may be missing in some rows."""
 
     def __post_init__(self) -> None:
         if not self.sparse:
             raise ConfigError("The spec has no sparse feature: a ranker needs at least one. Add an entry under sparse.")
-        stored = [*self.dense_names, *(name for each in self.sparse for name in stored_names(each))]
+        check_unique("names of labels", self.target_names)
+        for name in self.target_names:
+            if not re.fullmatch(r"[\w-]+", name):
+                raise ConfigError(f"A target is called {name!r}; give it a name of letters, digits, _ and - only.")
+        others = [target_column(name) for name in self.target_names[1:]]
+        stored = [*self.dense_names, *(name for each in self.sparse for name in stored_names(each)), *others]
         check_unique("names of features", stored)
         for name in stored:
             if name in RESERVED or "/" in name or not name:
                 raise ConfigError(f"A feature cannot be named {name!r}; choose another name for it.")
         self._check_tables()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The targets, the first one first; none where there is but one."""
+        return tuple(each.name or each.column for each in (self.label, *self.other_labels)) if self.other_labels else ()
 
     @property
     def dense_names(self) -> tuple[str, ...]:
@@ -237,7 +251,8 @@ class FeatureSpec:
         """The columns that are read, each once."""
         sparse = (name for each in self.sparse for name in (each.column, each.weights) if name)
         others = (self.row_id, self.timestamp.column if self.timestamp else "")
-        names = (self.label.column, *others, *(each.column for each in self.dense), *sparse)
+        labels = (each.column for each in (self.label, *self.other_labels))
+        names = (*labels, *others, *(each.column for each in self.dense), *sparse)
         return tuple(dict.fromkeys(name for name in names if name))
 
     def _check_tables(self) -> None:
@@ -254,9 +269,18 @@ class FeatureSpec:
 
 
 def without_label(spec: FeatureSpec) -> FeatureSpec:
-    """The same features from files that lack the column of the label."""
-    columns = tuple(name for name in spec.format.columns if name != spec.label.column)
-    return replace(spec, label=LabelSpec(column=""), format=replace(spec.format, columns=columns))
+    """The same features from files that lack the columns of the labels."""
+    labels = {each.column for each in (spec.label, *spec.other_labels)}
+    columns = tuple(name for name in spec.format.columns if name not in labels)
+    return replace(spec, label=LabelSpec(column=""), other_labels=(), format=replace(spec.format, columns=columns))
+
+
+def plain_spec(spec: FeatureSpec) -> dict[str, Any]:
+    """The spec in plain values, as it is kept with data. What a spec of one label does not need is left out."""
+    plain = asdict(spec)
+    if not spec.other_labels:
+        del plain["other_labels"], plain["label"]["name"]
+    return plain
 
 
 def stored_names(spec: SparseSpec) -> Iterable[str]:

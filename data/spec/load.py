@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from data.errors import ConfigError
-from data.spec.feature_spec import FeatureSpec, Transform
+from data.spec.feature_spec import FeatureSpec, LabelSpec, Transform
 
 T = TypeVar("T")
 _RANGE = re.compile(r"(.*?)(\d+)\.\.\1(\d+)")
@@ -43,11 +43,28 @@ def spec_of(values: Any) -> FeatureSpec:
         if not isinstance(entries, list):
             raise ConfigError(f"{kind} is {entries!r}; expected a list of features.")
         values[kind] = [one for i, entry in enumerate(entries) for one in _single(entry, f"{kind}[{i}]")]
-    if isinstance(values.get("label"), str):
-        values["label"] = {"column": values["label"]}
+    values |= _labels(values)
     if isinstance(values.get("format"), str):
         values["format"] = {"kind": values["format"]}
     return _build(FeatureSpec, values, "")
+
+
+def _labels(values: dict[str, Any]) -> dict[str, Any]:
+    """`label`, one column, or `labels`, a list whose first is the label that all jobs judge by."""
+    if "other_labels" in values:
+        raise ConfigError(f"other_labels is not known{_nearest('other_labels', ['labels', 'label'])}.")
+    if "labels" not in values:
+        label = values.get("label")
+        return {"label": {"column": label}} if isinstance(label, str) else {}
+    if "label" in values:
+        raise ConfigError("expected either label, or labels for several targets, found both.")
+    labels = values.pop("labels")
+    if not isinstance(labels, list) or not labels:
+        raise ConfigError(f"labels is {labels!r}; expected a list of targets, the main one first.")
+    first, *others = [{"column": each} if isinstance(each, str) else each for each in labels]
+    for i, label in enumerate((first, *others)):
+        _build(LabelSpec, label, f"labels[{i}]")  # so that a mistake is told at its place in the list
+    return {"label": first, "other_labels": others}
 
 
 def expand(names: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ import torch
 from data.aside import written_aside
 from data.errors import ConfigError, DataError
 from data.preparing.fitted_files import load_fitted, save_fitted
-from data.schema import Schema, SparseFeature
+from data.schema import Schema, SparseFeature, plain_schema
 from models.config import ModelConfig
 from models.loss_config import LossConfig
 from pipeline.checkpointing.files import describe
@@ -96,7 +96,7 @@ def write_parts(parts: ModelParts, directory: Path) -> None:
     model = {
         "model": to_plain(parts.config),
         "loss": to_plain(parts.loss),
-        "schema": asdict(parts.schema),
+        "schema": plain_schema(parts.schema),
         "precision": asdict(parts.precision),
     }
     write_json(directory / MODEL, model)
@@ -127,7 +127,7 @@ def write_signature(
         "written": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "raw_rows": _raw_columns(parts),
         "inputs": _inputs(parts.schema),
-        "output": {"name": "probability", "dtype": "float32", "shape": ["rows"]},
+        "output": _output(parts.schema),
         "precision": asdict(parts.precision),
         "formats": dict(formats),
         "self_check": dict(check),
@@ -150,6 +150,7 @@ def read_parts(directory: Path, origin: Mapping[str, Any]) -> ModelParts:
         schema = Schema(
             dense=tuple(model["schema"]["dense"]),
             sparse=tuple(SparseFeature(**each) for each in model["schema"]["sparse"]),
+            targets=tuple(model["schema"].get("targets", ())),
         )
         precision = Precision(**model["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -180,6 +181,14 @@ def _raw_columns(parts: ModelParts) -> list[dict[str, Any]]:
         if each.weights
     ]
     return [*dense, *sparse, *weights]
+
+
+def _output(schema: Schema) -> dict[str, Any]:
+    """Probabilities: one for each row, or one for each row and target."""
+    if not schema.targets:
+        return {"name": "probability", "dtype": "float32", "shape": ["rows"]}
+    shape = ["rows", len(schema.targets)]
+    return {"name": "probability", "dtype": "float32", "shape": shape, "targets": list(schema.targets)}
 
 
 def _inputs(schema: Schema) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from data.errors import ConfigError
 from data.reading.stored_split import StoredSplit
+from data.schema import Schema
 from pipeline.inference.scoring import Scorer
 from pipeline.inference.work import stored_rows
 from pipeline.metrics.evaluation import Evaluation
@@ -40,6 +41,15 @@ class Quality:
         if self.auc.low >= allowed:
             return "kept"
         return "broken" if self.auc.high < allowed else "undecided"
+
+
+def check_one_target(schema: Schema, job: str) -> None:
+    """ConfigError for a model of several targets, in jobs that know one score for each row."""
+    if schema.targets:
+        raise ConfigError(
+            f"{job} knows one score for each row, but the model has targets {', '.join(schema.targets)}. `shardline predict` "
+            "gives the scores of all, which `shardline evaluate` judges one by one; quantize takes given types (--tables int8)."
+        )
 
 
 def judge_models(scorers: Mapping[str, Scorer], data_path: Path, split: str) -> dict[str, Quality]:

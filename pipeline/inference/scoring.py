@@ -10,6 +10,7 @@ import torch
 from data.errors import ConfigError
 from data.preparing.spec_recipe import FittedSpec
 from data.raw.spec_rows import SpecRows
+from data.reading.blocks import label_shape
 from data.reading.flat_rows import at_least_two, flat_rows
 from data.schema import Schema
 from pipeline.inference.bundle import Bundle
@@ -30,14 +31,14 @@ class Scorer:
     batch_rows: int = BATCH_ROWS
 
     def score_table(self, table: pa.Table) -> np.ndarray:
-        """float32 [n]: the probabilities of a table with the columns of a part."""
+        """float32 [n], or [n, T] for several targets: the probabilities of a table with the columns of a part."""
         parts = [
             self._score(table.slice(start, self.batch_rows)) for start in range(0, table.num_rows, self.batch_rows)
         ]
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        return np.concatenate(parts) if parts else np.empty((0, *label_shape(self.schema)), np.float32)
 
     def score_rows(self, rows: SpecRows) -> np.ndarray:
-        """float32 [n]: the probabilities of raw rows, by the very transforms that prepared the train rows."""
+        """float32 [n] or [n, T]: the probabilities of raw rows, by the very transforms that prepared the train rows."""
         return self.score_table(self.stored(rows))
 
     def stored(self, rows: SpecRows) -> pa.Table:

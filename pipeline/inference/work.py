@@ -16,11 +16,14 @@ from data.preparing.standing import source_marks
 from data.raw.bad_lines import BlockAccount
 from data.raw.parquet_blocks import TableBlock
 from data.raw.raw_blocks import TextBlock
+from data.raw.spec_rows import SpecRows
 from data.reading.flat_rows import stored_columns
 from data.reading.stored_split import PREPARE_AGAIN, StoredSplit
+from data.schema import target_column
 from data.spec.feature_spec import FeatureSpec, without_label
 from pipeline.inference.scoring import Scorer
 from pipeline.inference_config import PredictConfig
+from pipeline.metrics.scores_table import scores_table
 
 EXPECTED_ROWS = "Expected rows as those that the model was trained on, or without their label (--has_labels=false)."
 
@@ -55,9 +58,16 @@ class RawWork:
 
     def scored(self, piece: TextBlock | TableBlock, scorer: Scorer) -> tuple[pa.Table, BlockAccount]:
         rows = self.recipe.parse(piece)
-        labels = rows.labels if self.recipe.spec.has_label else None
-        table = _scores_table(rows.row_ids, labels, scorer.score_rows(rows))
+        scores = scorer.score_rows(rows)
+        table = scores_table(rows.row_ids, self._labels(rows), scores, scorer.schema.targets)
         return table, BlockAccount.of(piece, rows)
+
+    def _labels(self, rows: SpecRows) -> np.ndarray | None:
+        """float32 [n, T], NaN where missing; none where the files have no labels."""
+        if not self.recipe.spec.has_label:
+            return None
+        labels = np.stack([rows.labels, *rows.other_labels], axis=1).astype(np.float32)
+        return np.where(labels < 0, np.float32(np.nan), labels)
 
 
 @dataclass(frozen=True)
@@ -79,9 +89,11 @@ class PreparedWork:
 
     def scored(self, piece: range, scorer: Scorer) -> tuple[pa.Table, BlockAccount]:
         table = stored_rows(StoredSplit(self.directory, self.split), piece)
-        row_ids, labels = table["row_id"].to_numpy(), table["label"].to_numpy()
+        targets = scorer.schema.targets
+        names = ["label", *(target_column(name) for name in targets[1:])]
+        labels = np.stack([table[name].to_numpy().astype(np.float32) for name in names], axis=1)
         account = BlockAccount(table.nbytes, len(piece), len(piece), Counter(), ())
-        return _scores_table(row_ids, labels, scorer.score_table(table)), account
+        return scores_table(table["row_id"].to_numpy(), labels, scorer.score_table(table), targets), account
 
 
 def open_work(config: PredictConfig, spec: FeatureSpec, data_fingerprint: str) -> RawWork | PreparedWork:
@@ -102,7 +114,7 @@ def open_work(config: PredictConfig, spec: FeatureSpec, data_fingerprint: str) -
 
 def stored_rows(stored: StoredSplit, rows: range) -> pa.Table:
     """Some rows of a split, with ids, labels and features, as its parts store them."""
-    columns = ["row_id", "label", *stored_columns(stored.schema)]
+    columns = ["row_id", *stored.labels, *stored_columns(stored.schema)]
     tables = []
     for piece in stored.pieces(rows.start, len(rows)):
         try:
@@ -112,10 +124,3 @@ def stored_rows(stored: StoredSplit, rows: range) -> pa.Table:
             raise DataError(f"{stored.paths[piece.part]} cannot be read: {error}. {PREPARE_AGAIN}") from error
         tables.append(table.slice(piece.begin, piece.end - piece.begin))
     return pa.concat_tables(tables)
-
-
-def _scores_table(row_ids: np.ndarray, labels: np.ndarray | None, scores: np.ndarray) -> pa.Table:
-    columns = {"row_id": pa.array(row_ids, pa.int64())}
-    if labels is not None:
-        columns["label"] = pa.array(labels.astype(np.float32))
-    return pa.table({**columns, "score": pa.array(scores, pa.float32())})

@@ -10,7 +10,7 @@ from data.reading.stored_split import StoredSplit
 from pipeline.inference.latency import Latency, measure
 from pipeline.inference.model_parts import ModelParts
 from pipeline.inference.opened import OpenedModel, open_model
-from pipeline.inference.quality import Quality, judge_models
+from pipeline.inference.quality import Quality, check_one_target, judge_models
 from pipeline.inference.scoring import scorer_of_parts
 from pipeline.inference.tables import float_tables
 from pipeline.inference.work import stored_rows
@@ -27,6 +27,7 @@ def run(config: CompareQuantizedConfig) -> int:
     torch.set_num_threads(config.threads)
     models = {name: open_model(path, config.data_path) for name, path in _named(config.models).items()}
     first = next(iter(models.values()))
+    check_one_target(first.parts.schema, "compare-quantized")
     data_path = first.prepared(config.data_path)
     _check_same_data(models)
     scorers = {name: scorer_of_parts(model.parts) for name, model in models.items()}

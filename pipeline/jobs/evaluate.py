@@ -73,8 +73,13 @@ def _tell(
         replace(_judged(split, evaluation, config.scores, source, out), findings=findings.get(split, []))
         for split, evaluation in results.evaluations.items()
     ]
+    further = [
+        Judged(name=f"{split} {target}", evaluation=each, split=f"{split}/{target}")
+        for split, targets in results.by_target.items()
+        for target, each in list(targets.items())[1:]
+    ]
     origin = {"Checkpoint": config.checkpoint, "Data": f"{source.config.path}, fingerprint {source.fingerprint[:16]}"}
-    write_results(judged, out, origin, results.best)
+    write_results([*further, *judged], out, origin, results.best | results.flat_by_target())
 
 
 def _judged(split: str, evaluation: Evaluation, config: ScoresConfig, source: Source, out: Path) -> Judged:

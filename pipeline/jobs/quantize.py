@@ -19,6 +19,7 @@ from pipeline.inference.bundle import (
 )
 from pipeline.inference.model_parts import ModelParts
 from pipeline.inference.opened import open_model
+from pipeline.inference.quality import check_one_target
 from pipeline.inference.quantizing import check_not_quantized, kinds_of, quantized, search
 from pipeline.inference.scoring import scorer_of_parts
 from pipeline.inference.self_check import Checked, check_bundle, scored_by_parts
@@ -53,6 +54,7 @@ def _kinds(config: QuantizeConfig, parts: ModelParts, data_path: Path) -> tuple[
     tables = list(float_tables(parts.weights))
     if config.tables != "search":
         return kinds_of(tables, config.tables, config.table_types), {}
+    check_one_target(parts.schema, "quantize --tables search")
     kinds_of(tables, "fp32", config.table_types)  # a pattern that matches nothing is told before the search
     rows = _first_rows(data_path, config.search_split, config.search_rows)
     found = search(parts, rows, config.max_auc_loss, config.dense, config.table_types)

@@ -168,7 +168,9 @@ def _hooks(learner: Learner, saver: Saver, ranks: Ranks) -> Hooks:
 
     def evaluate_val() -> dict[str, float]:
         with learner.optimizer.averaged():
-            return evaluate(learner.model, source.eval_batches("val", size, ranks), ranks).metrics()
+            batches = source.eval_batches("val", size, ranks)
+            found = evaluate(learner.model, batches, ranks, targets=source.schema.targets)
+            return found.metrics(learner.config.training.watch_target)
 
     def rows_of_step(step: int) -> list[int]:
         with closing(iter(source.train_batches(learner.config.training, ranks, step))) as batches:  # pyright: ignore[reportArgumentType]

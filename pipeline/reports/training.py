@@ -1,6 +1,7 @@
 """The report of a training run: what it came to, how it got there, where the tables lay, where it all came from."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -133,7 +134,7 @@ def _interval(metrics: Mapping[str, float], key: str) -> str:
 
 def _result_blocks(run: TrainingReport) -> list[Block]:
     blocks: list[Block] = [_random_note(run.metrics)] if run.data_is_random else []
-    return [*blocks, *_split_table(run.metrics)]
+    return [*blocks, *_split_table(run.metrics), *_targets_table(run.metrics)]
 
 
 def _random_note(metrics: Mapping[str, float]) -> Note:
@@ -163,6 +164,19 @@ def _split_table(metrics: Mapping[str, float]) -> list[Table]:
         caption += "; the best possible is what the true click probabilities reach on the test rows"
     columns = [Column(title="split"), *(Column(title=_SPLIT_COLUMNS[key], spec=".5f") for key in keys)]
     return [Table(columns=[*columns, Column(title="rows", spec=",.0f")], rows=rows, caption=caption)] if splits else []
+
+
+def _targets_table(metrics: Mapping[str, float]) -> list[Table]:
+    """A row per split and target, where there are several."""
+    found = [match for key in metrics if (match := re.fullmatch(r"(val|test)/([^/]+)/auc", key))]
+    rows: list[list[str | float | None]] = [
+        [match[1], match[2], *(metrics.get(f"{match[1]}/{match[2]}/{key}") for key in [*_SPLIT_COLUMNS, "num_samples"])]
+        for match in found
+    ]
+    columns = [Column(title="split"), Column(title="target")]
+    columns += [Column(title=title, spec=".5f") for title in _SPLIT_COLUMNS.values()]
+    caption = "By target, on the rows whose label is known; the first target is the one above"
+    return [Table(columns=[*columns, Column(title="rows", spec=",.0f")], rows=rows, caption=caption)] if rows else []
 
 
 def _learning_blocks(run: TrainingReport) -> list[Block]:

@@ -26,6 +26,7 @@ from data.raw.spec_parser import SpecParser
 from data.raw.spec_rows import SpecRows
 from data.spec.feature_spec import FeatureSpec
 from pipeline.inference.bundle import open_bundle
+from pipeline.inference.quality import check_one_target
 from pipeline.inference.scoring import Scorer, scorer_of_bundle
 from pipeline.serving.json_rows import JsonRows, table_of_rows
 from pipeline.serving.raw_columns import RawColumns, raw_columns, scored
@@ -161,6 +162,7 @@ def load_model(path: Path, runtime: str, batch_rows: int) -> ServedModel:
     """The bundle at `path`, every byte checked, warmed up; DataError or ConfigError where it cannot answer."""
     bundle = open_bundle(path.resolve())
     scorer = scorer_of_bundle(bundle, runtime, batch_rows)
+    check_one_target(scorer.schema, "serve")
     spec = scored(scorer.fitted.spec)
     model = ServedModel(
         name=fingerprint(bundle.signature["files"]),

@@ -108,4 +108,5 @@ def _list_column(name: str, uses: set[str], separator: str, has_weights: bool) -
 def _others(spec: FeatureSpec) -> Iterable[str]:
     """Columns of the training files that no feature comes from."""
     time = spec.timestamp.column if spec.timestamp else ""
-    return (name for name in (spec.label.column, spec.row_id, time, *spec.format.columns) if name)
+    labels = (each.column for each in (spec.label, *spec.other_labels))
+    return (name for name in (*labels, spec.row_id, time, *spec.format.columns) if name)

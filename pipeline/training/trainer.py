@@ -68,6 +68,11 @@ def last_step(config: TrainingConfig, batches: TrainBatches) -> int:
     return min(batches.num_steps, config.max_steps or batches.num_steps)
 
 
+def _of_first_target(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and labels [B] of the first target, which has no missing ones, from [B] or [B, T]."""
+    return (logits, labels) if labels.dim() == 1 else (logits[:, 0], labels[:, 0])
+
+
 class Trainer:
     """Trains a sharded task from where it stands, each step on every rank's share of the same global batch."""
 
@@ -156,7 +161,7 @@ class Trainer:
         self._rows.add(batch.row_ids)
         with self._autocast():
             loss, (detached, logits) = self._model(batch)
-        self._auc.add(logits, batch.labels)
+        self._auc.add(*_of_first_target(logits, batch.labels))
         return loss, (detached, logits)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:

@@ -11,6 +11,7 @@ from torchrec.distributed.types import ShardingPlan
 from data.errors import ConfigError, PlanError
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.training.optimizers import attach_sparse_optimizer
+from sharding_plans.applying.apply import table_configs
 from sharding_plans.config import PlanConfig, TableConstraint
 from sharding_plans.guards.guards import check_fused_optimizer, check_plan
 from sharding_plans.planning.constraints import build_constraints
@@ -21,7 +22,7 @@ from tests.sharding_plans.planning import tables
 
 def plan_for(module: nn.Module, *types: str, num_ranks: int = 4, ranks_per_host: int = 2) -> ShardingPlan:
     """A plan with the given sharding type for each table, in order, however unwise."""
-    names = list(module.ebc.embedding_bags)  # pyright: ignore
+    names = [table.name for _, table in table_configs(module)]
     config = PlanConfig(
         tables={
             name: TableConstraint(sharding_types=(kind,), min_partition=4)  # pyright: ignore[reportArgumentType]
