@@ -109,7 +109,7 @@ def _run(name: str, asked: argparse.Namespace) -> bool:
     print(f"\n=== {name}: {' '.join(command[1:])}", flush=True)
     started, began, load = datetime.now(UTC), time.perf_counter(), os.getloadavg()[0]
     lines = []
-    with (asked.results / f"{name}.log").open("w") as log:
+    with (asked.results / f"{name}.log").open("w", buffering=1) as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout is not None
         for line in process.stdout:

@@ -69,7 +69,8 @@ def walkthrough_figure(jobs: Mapping[str, Any]) -> Figure:
 
 def roofline_figure(steps: Mapping[str, Any]) -> Figure:
     """What each part takes, and of that the bound."""
-    figure, grid = new_figure(wide=True, columns=len(steps), height=300)
+    steps = {precision: step for precision, step in steps.items() if step["fraction"] <= 1}
+    figure, grid = new_figure(wide=True, columns=max(1, len(steps)), height=300)
     for axes, (precision, step) in zip(np.atleast_1d(grid), steps.items(), strict=True):
         names = [part for part in step["parts"] if step["parts"][part]["ms"] > 0.001 * step["ms"]][::-1]
         with style():

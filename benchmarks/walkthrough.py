@@ -102,6 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dlrm", type=Path, help="a checkout of facebookresearch/dlrm")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 3, 4], help="which of the four jobs")
     parser.add_argument("--rounds", type=int, default=3, help="times that both are measured in turn")
+    parser.add_argument("--scale", type=float, default=1.0, help="run this part of the usual shares of the rows")
     parser.add_argument(
         "--full", action="store_true", help="all rows for both, nothing drawn out: over an hour a round"
     )
