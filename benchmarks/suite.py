@@ -81,7 +81,7 @@ def main() -> None:
     asked = parse_arguments()
     asked.results.mkdir(parents=True, exist_ok=True)
     failed = [name for name in asked.parts if not _run(name, asked)]
-    path = write_suite_report(asked.results, asked.out)
+    path = write_suite_report(asked.results, asked.out, list(PARTS))
     print(f"\nreport {path}" if path else "\nno part has a result yet: there is no report")
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)} (see the logs in {asked.results})")

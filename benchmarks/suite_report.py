@@ -21,12 +21,15 @@ Kept = Mapping[str, Mapping[str, Any]]
 """By part: what the suite keeps of it, the script's own result under `result`."""
 
 
-def write_suite_report(results: Path, out: Path) -> Path | None:
-    """Write the report of all results that are there; its Markdown file, or None where there are no results."""
+def write_suite_report(results: Path, out: Path, known: Sequence[str]) -> Path | None:
+    """Write the report of all results that are there; its Markdown file, or None where there are no results.
+
+    `known` are all parts: those without a result are named.
+    """
     kept = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     if not kept:
         return None
-    report = suite_report(kept)
+    report = suite_report(kept, [name for name in known if name not in kept])
     name = f"{hardware_name()}_{datetime.now(UTC):%Y-%m-%d}"
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -48,7 +51,7 @@ def hardware_name() -> str:
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
-def suite_report(kept: Kept) -> Report:
+def suite_report(kept: Kept, missing: Sequence[str] = ()) -> Report:
     """The report of what is there."""
     sections = [
         _throughput(kept),
@@ -59,7 +62,7 @@ def suite_report(kept: Kept) -> Report:
         _projection(kept),
         _auc(kept),
         _data(kept),
-        _when(kept),
+        _when(kept, missing),
     ]
     facts = environment_facts()
     return Report(
@@ -92,6 +95,8 @@ def _results(kept: Kept, script: str) -> list[Mapping[str, Any]]:
 def _words(spread: Mapping[str, Any] | None, spec: str = ",.0f") -> str | None:
     if spread is None:
         return None
+    if spread["least"] == spread["most"]:
+        return f"{spread['median']:{spec}}"
     return f"{spread['median']:{spec}} ({spread['least']:{spec}} to {spread['most']:{spec}})"
 
 
@@ -325,11 +330,16 @@ def _data(kept: Kept) -> Section | None:
     return Section(title=f"Preparing and reading {result['rows']:,} rows", blocks=[rates, fractions])
 
 
-def _when(kept: Kept) -> Section:
+def _remark(part: Mapping[str, Any]) -> str:
+    """What somebody added to a kept result by hand, under `note`."""
+    return f" ({part['note']})" if part.get("note") else ""
+
+
+def _when(kept: Kept, missing: Sequence[str]) -> Section:
     rows: Sequence[Sequence[Any]] = [
         [
             name,
-            f"`{' '.join([part['command'], *part['peers']])}`",
+            f"`{' '.join([part['command'], *part['peers']])}`{_remark(part)}",
             part["started"],
             part["seconds"],
             part["load_before"],
@@ -343,4 +353,6 @@ def _when(kept: Kept) -> Section:
         blocks.insert(
             0, Note("Some parts ran at their quick size: their figures say nothing but that they work.", "warning")
         )
+    if missing:
+        blocks.append(Prose(f"Without a result on this machine yet: {', '.join(missing)}."))
     return Section(title="When and how each part ran", blocks=blocks)
