@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.growth import TITLES
 from benchmarks.suite_figures import growth_figure, roofline_figure, throughput_figure, walkthrough_figure
 from pipeline.reports.document import Block, Figure, Note, Prose, Report, Section, Table, table
 from pipeline.reports.markdown import render_markdown
@@ -248,11 +249,11 @@ def _growth(kept: Kept) -> Section | None:
         return None
     result = found[0]
     rows = [
-        [_axis(axis), *(_ends(curve, kind, spec) for kind, spec in (("step_ms", ".1f"), ("memory_mib", ",.0f")))]
+        [TITLES[axis], *(_ends(curve, kind, spec) for kind, spec in (("step_ms", ".1f"), ("memory_mib", ",.0f")))]
         + [curve[f"{kind}_exponent"] for kind in ("step_ms", "memory_mib")]
         for axis, curve in result["curves"].items()
     ]
-    base = ", ".join(f"{_axis(axis)} {value:,}" for axis, value in result["base"].items())
+    base = ", ".join(f"{TITLES[axis]} {value:,}" for axis, value in result["base"].items())
     titles = ["what grows", "ms a step", "MiB", "exponent of time", "exponent of memory"]
     specs = {"exponent of time": ".2f", "exponent of memory": ".2f"}
     about = (
@@ -263,12 +264,6 @@ def _growth(kept: Kept) -> Section | None:
         title="The cost of growing",
         blocks=[Prose(about), table(titles, rows, specs=specs), growth_figure(result["curves"])],
     )
-
-
-def _axis(axis: str) -> str:
-    from benchmarks.growth import TITLES
-
-    return TITLES[axis]
 
 
 def _ends(curve: Mapping[str, Any], kind: str, spec: str) -> str:
@@ -330,23 +325,12 @@ def _data(kept: Kept) -> Section | None:
     return Section(title=f"Preparing and reading {result['rows']:,} rows", blocks=[rates, fractions])
 
 
-def _remark(part: Mapping[str, Any]) -> str:
-    """What somebody added to a kept result by hand, under `note`."""
-    return f" ({part['note']})" if part.get("note") else ""
-
-
 def _when(kept: Kept, missing: Sequence[str]) -> Section:
-    rows: Sequence[Sequence[Any]] = [
-        [
-            name,
-            f"`{' '.join([part['command'], *part['peers']])}`{_remark(part)}",
-            part["started"],
-            part["seconds"],
-            part["load_before"],
-            part["commit"],
-        ]
-        for name, part in kept.items()
-    ]
+    rows = []
+    for name, part in kept.items():
+        note = f" ({part['note']})" if part.get("note") else ""  # added by hand
+        command = f"`{' '.join([part['command'], *part['peers']])}`{note}"
+        rows.append([name, command, *(part[key] for key in ("started", "seconds", "load_before", "commit"))])
     titles = ["part", "command", "started (UTC)", "took s", "load before", "commit"]
     blocks: list[Block] = [table(titles, rows, specs={"took s": ".0f", "load before": ".1f"})]
     if any(part["is_quick"] for part in kept.values()):
