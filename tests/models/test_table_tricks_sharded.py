@@ -25,11 +25,11 @@ from tests.models.trick_twins import (
     Learner,
     Trick,
     TwinLosses,
+    rows_of,
     train_sharded,
     train_unsharded,
     write_pretrained,
 )
-from tests.sharding_plans.twin_training import slice_of_step
 
 RunOnRanks = Callable[..., list[Any]]
 TOLERANCE = 1e-6
@@ -131,7 +131,7 @@ def pipelined_lookups(names: list[str]) -> list[int]:
             execute_all_batches=True,
             pipeline_postproc=True,
         )
-        dense, sparse, labels = slice_of_step(0)
+        dense, sparse, labels = rows_of(TRICKS[name], 0)
         batch = Batch(dense, sparse, labels, row_ids=torch.arange(len(labels)))
         pipeline.progress(iter([batch, batch]))
         found.append(len(pipeline._pipelined_modules))

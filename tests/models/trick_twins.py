@@ -180,9 +180,15 @@ def _files(ranker: Ranker, directory: Path) -> dict[str, str]:
     return {table: path.replace("<dir>", str(directory)) for table, path in ranker.pretrained_tables.items()}
 
 
-def _loss(model: nn.Module, trick: Trick, step: int, rank: int, num_ranks: int) -> Tensor:
+def rows_of(trick: Trick, step: int, rank: int = 0, num_ranks: int = 1) -> tuple[Tensor, KeyedJaggedTensor, Tensor]:
+    """A rank's rows of a step: dense features, ids, with weights where the trick's schema has them, and labels."""
     dense, sparse, labels = slice_of_step(step, rank, num_ranks)
     if trick.schema.is_weighted:
         weights = 0.5 + (sparse.values() % 3).float()
         sparse = KeyedJaggedTensor(sparse.keys(), sparse.values(), weights=weights, lengths=sparse.lengths())
+    return dense, sparse, labels
+
+
+def _loss(model: nn.Module, trick: Trick, step: int, rank: int, num_ranks: int) -> Tensor:
+    dense, sparse, labels = rows_of(trick, step, rank, num_ranks)
     return binary_cross_entropy_with_logits(model(dense, sparse), labels)
