@@ -54,7 +54,7 @@ def train_plain() -> Trained:
         for weight in [*tables.values(), *dense_part]:
             weight.grad = None
         loss.backward()
-        gradients = gradients or {name: weight.grad.clone() for name, weight in weights.items()}
+        gradients = gradients or {name: weight.grad.clone() for name, weight in weights.items()}  # pyright: ignore[reportOptionalMemberAccess]
         for optimizer in optimizers:
             optimizer.step()
         losses.append(loss.detach())
