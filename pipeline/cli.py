@@ -24,7 +24,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from data.errors import ConfigError, ShardlineError
 from pipeline.job_list import JOBS, Job
-from pipeline.launch import AskedToStop, HungRank, is_rank, rank_of_launcher, report_user_mistake
+from pipeline.launch import AskedToStop, HungRank, is_rank, leave_lost_peer, rank_of_launcher, report_user_mistake
 from pipeline.logs import set_up_logging
 
 DESCRIPTION = "Planned sharded training, exact AUC evaluation and sharding-plan comparison on TorchRec."
@@ -66,10 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os._exit(EXIT_FAILED)  # leaving the group in order would wait for the rank that hangs
     except RuntimeError as error:
         if is_rank() and LOST_PEER.search(str(error)):
-            print(
-                f"shardline: rank {rank_of_launcher()} lost its connection to another rank, and ends", file=sys.stderr
-            )
-            return EXIT_FAILED
+            return leave_lost_peer()
         raise
     except BrokenPipeError:  # the reader of our answer, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

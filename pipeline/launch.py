@@ -14,11 +14,14 @@ from data.errors import ShardlineError
 
 EXIT_FAILED = 1
 EXIT_USER_MISTAKE = 2
+EXIT_LOST_PEER = 3
+"""A rank's, where another rank is gone: not the cause, which the launcher looks for among the others."""
 EXIT_START_AGAIN = 75
 """Saved and stopped because another host's ranks were asked to: torchrun here is to start its ranks again, without them."""
 EXIT_INTERRUPTED = 130
 _QUIET = "SHARDLINE_RANK_ERRORS_TO_LAUNCHER"
 _MONITOR_INTERVAL_S = 0.1
+_LOST_PEER_GRACE_S = 5 * _MONITOR_INTERVAL_S
 
 
 class HungRank(Exception):
@@ -108,8 +111,20 @@ def report_user_mistake(error: ShardlineError) -> None:
         print(f"shardline: {error}", file=sys.stderr)
 
 
+def leave_lost_peer() -> int:
+    """The exit code of a rank that lost another, once the launcher has had time to see which one is gone.
+
+    A rank that is killed closes its connections before it has let go of its memory: the others can be the first to end.
+    """
+    print(f"shardline: rank {rank_of_launcher()} lost its connection to another rank, and ends", file=sys.stderr)
+    sys.stderr.flush()
+    if is_under_own_launcher():
+        time.sleep(_LOST_PEER_GRACE_S)
+    return EXIT_LOST_PEER
+
+
 def _explain(error: "Exception") -> int:
-    failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode != EXIT_USER_MISTAKE)  # pyright: ignore
+    failures = sorted(error.failures.items(), key=lambda item: _distance_from_cause(item[1].exitcode))  # pyright: ignore
     rank, failure = failures[0]
     if all(other.exitcode == -signal.SIGTERM for _, other in failures):
         print("shardline: stopped by SIGTERM before training went on; nothing new to save", file=sys.stderr)
@@ -120,6 +135,11 @@ def _explain(error: "Exception") -> int:
     how = f"was killed by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else "failed"
     print(f"shardline: rank {rank} {how} (exit code {failure.exitcode}); all other ranks were ended", file=sys.stderr)
     return EXIT_FAILED
+
+
+def _distance_from_cause(exit_code: int) -> int:
+    """Least for the rank whose end explains that of the others."""
+    return {EXIT_USER_MISTAKE: 0, -signal.SIGTERM: 2, EXIT_LOST_PEER: 3}.get(exit_code, 1)
 
 
 @contextmanager
