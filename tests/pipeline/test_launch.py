@@ -9,7 +9,7 @@ from pipeline.launch import EXIT_LOST_PEER, EXIT_USER_MISTAKE, _explain
 
 
 @pytest.mark.parametrize(
-    "exit_codes, code, said",
+    ("exit_codes", "code", "said"),
     [
         ((EXIT_LOST_PEER, -signal.SIGKILL), 1, "rank 1 was killed by SIGKILL"),
         ((EXIT_LOST_PEER, 1, -signal.SIGTERM), 1, "rank 1 failed (exit code 1)"),
