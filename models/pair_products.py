@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
 
+from models.trained_layers import autocast_type
+
 fx.wrap("trained_pair_products")  # train pipelines trace the ranker, and take it as one step
 
 
@@ -23,10 +25,9 @@ def pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, dim: int) -> T
 
 
 def trained_pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
-    """The same, with a gradient by hand where that is exact (not in autocast, which decides on types by itself)."""
-    if torch.is_autocast_enabled(dense.device.type) or dense.dtype != embedded.dtype:
-        return pair_products(dense, embedded, pairs, dim)
-    return PairProducts.apply(dense, embedded, pairs, places, dim)  # pyright: ignore[reportReturnType]
+    """The same, with a gradient by hand; in autocast in its type, [B, width + P] too, as the over arch takes it."""
+    dtype = autocast_type(embedded) or torch.promote_types(dense.dtype, embedded.dtype)
+    return PairProducts.apply(dense.to(dtype), embedded.to(dtype), pairs, places, dim)  # pyright: ignore[reportReturnType]
 
 
 class PairProducts(torch.autograd.Function):
@@ -43,7 +44,7 @@ class PairProducts(torch.autograd.Function):
         ctx.width, num_vectors = dense.shape[1], vectors.shape[1]
         ctx.is_with_itself = len(pairs) > num_vectors * (num_vectors - 1) // 2
         products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        return torch.cat([dense, products.index_select(1, pairs)], dim=1)
+        return torch.cat([dense, _columns(products, pairs)], dim=1)
 
     @staticmethod
     @once_differentiable
@@ -52,12 +53,10 @@ class PairProducts(torch.autograd.Function):
         vectors, places = ctx.saved_tensors
         num_rows, num_vectors, _ = vectors.shape
         of_products = _symmetric(gradient, places, num_vectors, is_with_itself=ctx.is_with_itself)
-        has_dense = ctx.width > 0
-        of_embedded = torch.bmm(of_products[:, has_dense:], vectors).flatten(1)
-        if not has_dense:
-            return gradient.new_empty(num_rows, 0), of_embedded, None, None, None
-        of_dense = torch.bmm(of_products[:, :1], vectors).squeeze(1).add_(gradient[:, : ctx.width])
-        return of_dense, of_embedded, None, None, None
+        of_vectors = torch.bmm(of_products, vectors)
+        if not ctx.width:
+            return gradient.new_empty(num_rows, 0), of_vectors.flatten(1), None, None, None
+        return of_vectors[:, 0] + gradient[:, : ctx.width], of_vectors[:, 1:].flatten(1), None, None, None
 
 
 def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tuple[Tensor, Tensor]:
@@ -73,10 +72,16 @@ def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tupl
 
 def _symmetric(gradient: Tensor, places: Tensor, num_vectors: int, *, is_with_itself: bool) -> Tensor:
     """The gradient of all products, [B, n, n], from that of the output, [B, width + P]."""
-    whole = gradient.index_select(1, places).view(-1, num_vectors, num_vectors)
+    whole = _columns(gradient, places).view(-1, num_vectors, num_vectors)
     diagonal = whole.diagonal(dim1=1, dim2=2)
     if is_with_itself:
         diagonal.mul_(2.0)
     else:
         diagonal.zero_()
     return whole
+
+
+def _columns(rows: Tensor, places: Tensor) -> Tensor:
+    """The columns at `places` of [B, columns]. What is 16 bits wide is picked as integers: for bfloat16 the CPU is slower at it."""
+    picked = rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows
+    return picked.gather(1, places.expand(rows.shape[0], -1)).view(rows.dtype)

@@ -12,23 +12,33 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
+_VECTOR = 16
+"""Floats of the widest vector register there is on CPUs."""
 
 
 def trained_layers(x: Tensor, parameters: Sequence[Tensor], is_output: bool) -> Tensor:
-    """What the layers give for x, float32 [B, in_features]; `parameters` are weight and bias of each, `is_output`: no last ReLU.
+    """What the layers give for x, [B, in_features]; `parameters` are weight and bias of each, `is_output`: no last ReLU.
 
-    In autocast, which chooses types by the operation, the operations are left to autograd.
+    float32, or in autocast its type: as with autograd there, x and parameters are cast before the first product, and their
+    gradients back to their own types behind the last.
     """
-    if torch.is_autocast_enabled(x.device.type):
-        return _one_by_one(x, parameters, is_output)
-    return Layers.apply(x, is_output, *parameters)  # pyright: ignore[reportReturnType]
+    return Layers.apply(x, is_output, autocast_type(x), *parameters)  # pyright: ignore[reportReturnType]
+
+
+def autocast_type(x: Tensor) -> torch.dtype | None:
+    """The type of matrix products in autocast on the device of x; None outside."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
 class Layers(torch.autograd.Function):
     """The layers' values and gradients, to the bit those of autograd; ReLU is applied, and undone, in place."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, is_output: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Tensor) -> Tensor:
+        ctx.types = [each.dtype for each in (x, *parameters)]
+        if dtype is not None:
+            x, *parameters = (each.to(dtype) for each in (x, *parameters))
         inputs, last = [], len(parameters) - 2
         for at in range(0, len(parameters), 2):
             inputs.append(x)
@@ -51,17 +61,19 @@ class Layers(torch.autograd.Function):
         for at in range(len(weights) - 1, -1, -1):
             of_parameters[:0] = [gradient.t().mm(inputs[at]), gradient.sum(0)]
             if at == 0 and not ctx.needs_input_grad[0]:
-                return None, None, *of_parameters
-            gradient = gradient.mm(weights[at])
+                break
+            gradient = _times(gradient, weights[at])
             if at:  # the input is what the layer before gave, behind its ReLU
                 gradient = torch.ops.aten.threshold_backward(gradient, inputs[at], 0)
-        return gradient, None, *of_parameters
+        of_x, *types = ctx.types
+        first = gradient.to(of_x) if ctx.needs_input_grad[0] else None
+        return first, None, None, *(each.to(dtype) for each, dtype in zip(of_parameters, types, strict=True))
 
 
-def _one_by_one(x: Tensor, parameters: Sequence[Tensor], is_output: bool) -> Tensor:
-    last = len(parameters) - 2
-    for at in range(0, len(parameters), 2):
-        x = functional.linear(x, parameters[at], parameters[at + 1])
-        if at < last or not is_output:
-            x = functional.relu(x)
-    return x
+def _times(gradient: Tensor, weight: Tensor) -> Tensor:
+    """gradient [B, out] times weight [out, in]. Where rows of the weight begin off the vectors' bounds, float32 products on the CPU
+    take half as long again; so it is widened by columns of zeros, which are left out of what comes back."""
+    odd = -weight.shape[1] % _VECTOR
+    if not odd or weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return gradient.mm(weight)
+    return gradient.mm(functional.pad(weight, (0, odd)))[:, :-odd]

@@ -1,6 +1,7 @@
-"""Memory of a job on the CPU: what a step frees, the next step takes again."""
+"""Memory of a job on the CPU: in large pages, and what a step frees, the next step takes again."""
 
 import ctypes
+import os
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of glibc's mallopt(3) as numbers, from <malloc.h>."""
@@ -19,3 +20,13 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def ask_for_large_pages() -> None:
+    """Make torch take tensors of 2 MiB and more in pages of 2 MiB, where the kernel gives them to who asks (`madvise`).
+
+    Rows of tables are looked up all over hundreds of megabytes: with pages of 4 KiB the processor looks up an address for each of
+    them. torch reads the variable when it allocates its first tensor, so this comes before `import torch`; a value that is set
+    already, such as 0, stays.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
