@@ -27,7 +27,7 @@ def pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, dim: int) -> T
 def trained_pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
     """The same, with a gradient by hand; in autocast in its type, [B, width + P] too, as the over arch takes it."""
     dtype = autocast_type(embedded) or torch.promote_types(dense.dtype, embedded.dtype)
-    return PairProducts.apply(dense.to(dtype), embedded.to(dtype), pairs, places, dim)  # pyright: ignore[reportReturnType]
+    return PairProducts.apply(dense.to(dtype), embedded, pairs, places, dim)  # pyright: ignore[reportReturnType]
 
 
 class PairProducts(torch.autograd.Function):
@@ -39,9 +39,9 @@ class PairProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
-        vectors = torch.cat([dense, embedded], dim=1).view(embedded.shape[0], -1, dim)
+        vectors = torch.cat([dense, embedded.to(dense.dtype)], dim=1).view(embedded.shape[0], -1, dim)
         ctx.save_for_backward(vectors, places)
-        ctx.width, num_vectors = dense.shape[1], vectors.shape[1]
+        ctx.width, ctx.embedded_type, num_vectors = dense.shape[1], embedded.dtype, vectors.shape[1]
         ctx.is_with_itself = len(pairs) > num_vectors * (num_vectors - 1) // 2
         products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
         return torch.cat([dense, _columns(products, pairs)], dim=1)
@@ -51,12 +51,15 @@ class PairProducts(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         vectors, places = ctx.saved_tensors
-        num_rows, num_vectors, _ = vectors.shape
-        of_products = _symmetric(gradient, places, num_vectors, is_with_itself=ctx.is_with_itself)
-        of_vectors = torch.bmm(of_products, vectors)
-        if not ctx.width:
-            return gradient.new_empty(num_rows, 0), of_vectors.flatten(1), None, None, None
-        return of_vectors[:, 0] + gradient[:, : ctx.width], of_vectors[:, 1:].flatten(1), None, None, None
+        places = places.view(vectors.shape[1], vectors.shape[1])
+        has_dense = int(ctx.width > 0)
+        # Apart, so that the larger one is in one piece, as FBGEMM wants it.
+        of_embedded = torch.bmm(_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors)
+        of_embedded = of_embedded.flatten(1).to(ctx.embedded_type)
+        if not has_dense:
+            return gradient.new_empty(len(gradient), 0), of_embedded, None, None, None
+        of_dense = torch.bmm(_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1)
+        return of_dense.add_(gradient[:, : ctx.width]), of_embedded, None, None, None
 
 
 def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tuple[Tensor, Tensor]:
@@ -70,18 +73,19 @@ def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tupl
     return rows * num_vectors + columns, places.flatten()
 
 
-def _symmetric(gradient: Tensor, places: Tensor, num_vectors: int, *, is_with_itself: bool) -> Tensor:
-    """The gradient of all products, [B, n, n], from that of the output, [B, width + P]."""
-    whole = _columns(gradient, places).view(-1, num_vectors, num_vectors)
-    diagonal = whole.diagonal(dim1=1, dim2=2)
+def _of_products(gradient: Tensor, places: Tensor, first: int, is_with_itself: bool) -> Tensor:
+    """The gradient of the products of vectors `first` and later with all n, [B, n - first, n], from the output's, [B, width + P]."""
+    places = places[first:]
+    whole = _columns(gradient, places.flatten()).view(-1, *places.shape)
+    itself = whole.diagonal(offset=first, dim1=1, dim2=2)
     if is_with_itself:
-        diagonal.mul_(2.0)
+        itself.mul_(2.0)
     else:
-        diagonal.zero_()
+        itself.zero_()
     return whole
 
 
 def _columns(rows: Tensor, places: Tensor) -> Tensor:
-    """The columns at `places` of [B, columns]. What is 16 bits wide is picked as integers: for bfloat16 the CPU is slower at it."""
+    """The columns at `places` of [B, columns]; bfloat16 is picked as integers, since the CPU takes longer over it as numbers."""
     picked = rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows
     return picked.gather(1, places.expand(rows.shape[0], -1)).view(rows.dtype)

@@ -12,8 +12,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
-_VECTOR = 16
-"""Floats of the widest vector register there is on CPUs."""
+_VECTOR, _LARGE = 16, 2**16
+"""Floats of the widest vector register there is on CPUs; values of a weight from which on it pays to mind that."""
 
 
 def trained_layers(x: Tensor, parameters: Sequence[Tensor], is_output: bool) -> Tensor:
@@ -32,7 +32,7 @@ def autocast_type(x: Tensor) -> torch.dtype | None:
 
 
 class Layers(torch.autograd.Function):
-    """The layers' values and gradients, to the bit those of autograd; ReLU is applied, and undone, in place."""
+    """The layers' values and gradients, those of autograd's own operations; ReLU is applied, and undone, in place."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Tensor) -> Tensor:
@@ -71,9 +71,11 @@ class Layers(torch.autograd.Function):
 
 
 def _times(gradient: Tensor, weight: Tensor) -> Tensor:
-    """gradient [B, out] times weight [out, in]. Where rows of the weight begin off the vectors' bounds, float32 products on the CPU
-    take half as long again; so it is widened by columns of zeros, which are left out of what comes back."""
+    """gradient [B, out] times weight [out, in], in the CPU's float32 with columns of zeros up to whole vectors, taken off again.
+
+    Where rows begin amid a vector (415 columns), MKL takes half as long again.
+    """
     odd = -weight.shape[1] % _VECTOR
-    if not odd or weight.dtype != torch.float32 or weight.device.type != "cpu":
+    if not odd or weight.numel() < _LARGE or weight.dtype != torch.float32 or weight.device.type != "cpu":
         return gradient.mm(weight)
     return gradient.mm(functional.pad(weight, (0, odd)))[:, :-odd]

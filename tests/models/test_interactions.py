@@ -126,3 +126,34 @@ def test_layers_as_one_step_of_autograd_give_its_values_and_gradients_to_the_bit
         (out * torch.arange(9.0).unsqueeze(1)).sum().backward()
         found.append([out, x.grad, *(each.grad for each in mlp.parameters())])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_wide_layer_of_odd_width_has_the_gradients_of_autograd() -> None:
+    generator = torch.Generator().manual_seed(5)
+    mlp = MLP(415, (256, 1), is_output=True, generator=generator)
+    drawn, found = torch.randn(33, 415, generator=generator), []
+    for is_training in (True, False):
+        x = drawn.clone().requires_grad_()
+        mlp.train(is_training)(x).sum().backward()
+        found.append(x.grad)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_output", [False, True])
+def test_in_autocast_layers_and_pairs_give_what_autocast_gives(is_output: bool) -> None:
+    generator = torch.Generator().manual_seed(6)
+    dense_arch = MLP(5, (8, 4), generator=generator)
+    over_arch = MLP(4 + 15, (8, 1), is_output=is_output, generator=generator)
+    interaction, found = DotInteraction(4, 4, 5), []
+    x, embedded = torch.randn(9, 5, generator=generator), torch.randn(9, 20, generator=generator)
+    arch = torch.nn.ModuleList([dense_arch, interaction, over_arch])
+    for is_training in (True, False):  # evaluation goes the plain way, through autocast and autograd
+        arch.train(is_training).zero_grad()
+        leaf = embedded.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = over_arch(interaction(dense_arch(x), leaf))
+        out.float().sum().backward()
+        found.append([out, leaf.grad, *(each.grad for each in arch.parameters())])
+    assert [each.dtype for each in found[0]] == [torch.bfloat16] + [torch.float32] * (len(found[0]) - 1)
+    # bfloat16 keeps 8 bits; only the order of sums differs.
+    torch.testing.assert_close(found[0], found[1], rtol=2**-6, atol=2**-6)
