@@ -74,7 +74,7 @@ def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tupl
 
 
 def _of_products(gradient: Tensor, places: Tensor, first: int, is_with_itself: bool) -> Tensor:
-    """The gradient of the products of vectors `first` and later with all n, [B, n - first, n], from the output's, [B, width + P]."""
+    """The gradient of products of vectors `first` and later with all n, [B, n - first, n], from the output's [B, width + P]."""
     places = places[first:]
     whole = _columns(gradient, places.flatten()).view(-1, *places.shape)
     itself = whole.diagonal(offset=first, dim1=1, dim2=2)

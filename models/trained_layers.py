@@ -36,8 +36,9 @@ class Layers(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Tensor) -> Tensor:
-        ctx.types = [each.dtype for each in (x, *parameters)]
+        ctx.types = None
         if dtype is not None:
+            ctx.types = [each.dtype for each in (x, *parameters)]
             x, *parameters = (each.to(dtype) for each in (x, *parameters))
         inputs, last = [], len(parameters) - 2
         for at in range(0, len(parameters), 2):
@@ -65,9 +66,10 @@ class Layers(torch.autograd.Function):
             gradient = _times(gradient, weights[at])
             if at:  # the input is what the layer before gave, behind its ReLU
                 gradient = torch.ops.aten.threshold_backward(gradient, inputs[at], 0)
-        of_x, *types = ctx.types
-        first = gradient.to(of_x) if ctx.needs_input_grad[0] else None
-        return first, None, None, *(each.to(dtype) for each, dtype in zip(of_parameters, types, strict=True))
+        found = [gradient if ctx.needs_input_grad[0] else None, *of_parameters]
+        if ctx.types is not None:
+            found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
+        return found[0], None, None, *found[1:]
 
 
 def _times(gradient: Tensor, weight: Tensor) -> Tensor:
