@@ -39,7 +39,7 @@ class Layers(torch.autograd.Function):
         ctx.types = None
         if dtype is not None:
             ctx.types = [each.dtype for each in (x, *parameters)]
-            x, *parameters = (each.to(dtype) for each in (x, *parameters))
+            x, parameters = x.to(dtype), tuple(each.to(dtype) for each in parameters)
         inputs, last = [], len(parameters) - 2
         for at in range(0, len(parameters), 2):
             inputs.append(x)
