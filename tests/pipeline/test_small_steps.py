@@ -1,10 +1,13 @@
 """What a step keeps for later, so that small steps have little to do: counted in bunches, to the same result."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from pipeline.training.row_digest import RowDigest, RowsSeen, step_part
@@ -29,6 +32,26 @@ assert faults_of_a_block() < 1000, "the block came from the kernel again"
 
 def test_a_block_that_was_freed_is_taken_again_without_asking_the_kernel() -> None:
     subprocess.run([sys.executable, "-c", COUNT_FAULTS], check=True, timeout=60)
+
+
+COUNT_LARGE_PAGES = """
+import re
+from pathlib import Path
+import pipeline
+import torch
+
+block = torch.ones(32 << 20)  # 128 MiB
+in_large_pages = int(re.search(r"AnonHugePages:\\s+(\\d+)", Path("/proc/self/smaps_rollup").read_text())[1])
+assert in_large_pages >= 32 << 10, f"{in_large_pages} KiB in large pages"  # a quarter, where memory is in pieces
+"""
+
+
+def test_tensors_lie_in_large_pages_where_the_kernel_gives_them() -> None:
+    kernel = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not kernel.exists() or "[never]" in kernel.read_text():
+        pytest.skip("the kernel gives no large pages here")
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    subprocess.run([sys.executable, "-c", COUNT_LARGE_PAGES], env=environment, check=True, timeout=60)
 
 
 def digests() -> list[RowsSeen]:
