@@ -188,6 +188,9 @@ def _explain(error: argparse.ArgumentError, argv: list[str]) -> str:
     if job is None or typo is None:
         return f"{message}\nSee `shardline {job.name if job else ''} --help`."
     key = typo[1] or typo[2]
+    if key in dict(job.positionals):
+        places = " ".join(name.upper() for name, _ in job.positionals)
+        return f"{key!r} is given by its place, without --{key}: `shardline {job.name} {places}`"
     known = [action.dest for action in job_parser(job)._actions if not action.dest.endswith(("help", "print_config"))]
     return f"`{job.name}` has no setting {key!r}; {_nearest(key, known)}"
 

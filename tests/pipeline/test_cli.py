@@ -67,6 +67,7 @@ def test_a_yes_or_no_setting_given_alone_means_yes():
     ("arguments", "words"),
     [
         ("trian", ["no job 'trian'", "did you mean train"]),
+        ("predict --source=rows.tsv", ["'source' is given by its place", "`shardline predict MODEL SOURCE`"]),
         ("train --model.embeding_dim=8", ["no setting 'model.embeding_dim'", "did you mean model.embedding_dim"]),
         ("train --model.ranker=depfm", ["model.ranker is 'depfm'", "did you mean deepfm or", "module:Class"]),
         ("train --model.ranker=fm --model.cross.rank=8", ["model.cross.rank is 8", "it belongs to dcnv2"]),
