@@ -1,8 +1,11 @@
 """Memory of a job on the CPU: in large pages, and what a step frees, the next step takes again."""
 
+import contextlib
 import ctypes
 import os
+from pathlib import Path
 
+_LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of glibc's mallopt(3) as numbers, from <malloc.h>."""
 _NEVER = 2**31 - 1
@@ -29,4 +32,6 @@ def ask_for_large_pages() -> None:
     them. torch reads the variable when it allocates its first tensor, so this comes before `import torch`; a value that is set
     already, such as 0, stays.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    with contextlib.suppress(OSError):  # no such file: a kernel without large pages, and torch would warn
+        if "[never]" not in _LARGE_PAGES.read_text():
+            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
