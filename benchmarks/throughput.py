@@ -16,11 +16,11 @@ import os
 import shutil
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.turns import Contestant, Found, ratios, spread, take_turns
+from pipeline.training.precision import bf16_over_fp32
 
 RUNS = Path("artifacts/bench/runs")
 CONTESTANTS = Path(__file__).parent.resolve() / "contestants"
@@ -117,25 +117,11 @@ def deepfm_contestants(asked: argparse.Namespace, batch: int) -> list[Contestant
 
 
 def _fastest(shape: dict[str, Any], cycled: list[str]) -> Contestant:
-    if not _is_bf16_faster():
+    if bf16_over_fp32() > 1:
         return Contestant(
             name=FASTEST, missing="this processor has no fast bfloat16 products; fp32 is the fastest here"
         )
     return _ours(FASTEST, shape, [*cycled, *FASTEST_SETTINGS])
-
-
-def _is_bf16_faster() -> bool:
-    """Whether a matrix product in bfloat16 takes less time here than one in float32."""
-    import torch
-
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left = torch.randn(256, 256).to(dtype)
-        torch.mm(left, left)
-        began = time.perf_counter()
-        torch.mm(left, left)
-        seconds[dtype] = time.perf_counter() - began
-    return seconds[torch.bfloat16] < seconds[torch.float32]
 
 
 def _ours(name: str, shape: dict[str, Any], more: list[str]) -> Contestant:
