@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from data.batch import Batch
 from data.errors import DataError
-from data.reading.blocks import OneHotLayout, batches_of
+from data.reading.blocks import Block, OneHotLayout, batches_of
 from data.reading.order import DEFAULT_WINDOW_ROWS, SampleOrder
 from data.reading.prefetch import DEFAULT_PREFETCH, Prefetched
 from data.reading.row_pool import PADDING_ADDRESS, RowPool
@@ -79,8 +79,10 @@ class TrainReader:
         return self._num_epochs * self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        step_in_window = self._order.locate(self._start_step).step_in_window
-        return batches_of(Prefetched(self._windows(), self._prefetch, Window.discard), first=step_in_window)
+        windows = Prefetched(self._windows(), self._prefetch, Window.discard)
+        return batches_of(
+            Prefetched(_gathered(windows, self._order.locate(self._start_step).step_in_window), 1), first=0
+        )
 
     def _windows(self) -> Iterator["Window"]:
         first_epoch, first_window, _ = self._order.locate(self._start_step)
@@ -141,7 +143,8 @@ class EvalReader:
         return self._stored.schema
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches_of(Prefetched(self._windows(), self._prefetch, Window.discard), first=0)
+        windows = Prefetched(self._windows(), self._prefetch, Window.discard)
+        return batches_of(Prefetched(_gathered(windows), 1), first=0)
 
     def _windows(self) -> Iterator["Window"]:
         steps_per_window = max(1, EVAL_WINDOW_ROWS // self._batch_size)
@@ -161,26 +164,33 @@ class EvalReader:
 
 @dataclass(frozen=True)
 class Window:
-    """Some steps' rows, decoded: where they are, [steps, rows], and the slots that no later window needs.
-
-    The prefetching thread decodes; to find and gather the rows is left to its consumer, so that two threads share the work.
-    """
+    """Some steps' rows, decoded: where they are, [steps, rows], and the slots that no later window needs."""
 
     pool: RowPool
     addresses: Callable[[], np.ndarray]
     finished_slots: list[int]
     layout: OneHotLayout
 
-    def batches(self, first: int = 0) -> Iterator[Batch]:
+    def block(self, first: int = 0) -> Block:
+        """The rows, gathered from step number `first` on."""
         try:
-            block = self.pool.gather(self.addresses()[first:], self.layout)
+            return self.pool.gather(self.addresses()[first:], self.layout)
         finally:
             self.discard()
-        return block.batches()
 
     def discard(self) -> None:
         """Say that the rows are no longer needed."""
         self.pool.release(self.finished_slots)
+
+
+def _gathered(windows: Prefetched[Window], first: int = 0) -> Iterator[Block]:
+    """The windows' rows, from step number `first` of the first one on. One thread decodes, another gathers, a third trains."""
+    try:
+        for window in windows:
+            yield window.block(first)
+            first = 0
+    finally:
+        windows.close()
 
 
 def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> pa.Table:
