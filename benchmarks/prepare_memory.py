@@ -86,6 +86,7 @@ def _sources(folder: Path, arguments: argparse.Namespace):
             generate(GenerateConfig(output=str(path), num_rows=num_rows, cardinality_scale=arguments.cardinality_scale))
             (folder / "rows.truth.parquet").unlink()
         yield path, num_rows
+        path.unlink()
 
 
 def _measure(config: PrepareConfig) -> dict[str, float]:

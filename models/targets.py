@@ -14,6 +14,8 @@ from models.config import ModelConfig
 from models.rankers.arch import Arch
 from models.table_layout import TableGroup
 
+_PREFIX = "target_"
+
 
 class PerTarget(nn.Module):
     """Logits, float32 [B, T], of one arch per target, from dense features and the table groups of `target_groups`."""
@@ -21,7 +23,7 @@ class PerTarget(nn.Module):
     def __init__(self, archs: Sequence[Arch], targets: Sequence[str], places: Sequence[Sequence[int]]) -> None:
         super().__init__()
         self._places = [list(each) for each in places]
-        self._names = [f"target_{name}" for name in targets]
+        self._names = [f"{_PREFIX}{name}" for name in targets]
         for name, arch in zip(self._names, archs, strict=True):
             self.add_module(name, arch)
 
@@ -58,6 +60,11 @@ def target_groups(chosen: type[Arch], config: ModelConfig, schema: Schema) -> li
     shared = [group for group in own if not group.is_first_order]
     terms = [_of_target(group, target) for group in own if group.is_first_order for target in schema.targets]
     return [*shared, *terms]
+
+
+def is_target(part: str) -> bool:
+    """Whether a part of a model card, by its name, is the arch of one of several targets."""
+    return part.startswith(_PREFIX)
 
 
 def _of_target(group: TableGroup, target: str) -> TableGroup:

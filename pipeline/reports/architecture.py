@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from models.card import ModelCard
+from models.targets import is_target
 from pipeline.reports.document import Figure
 from pipeline.reports.figures import INK, PALETTE, SOFT, figure_svg, new_figure, style
 
@@ -69,7 +70,8 @@ def boxes_of(card: ModelCard) -> dict[str, Box]:
             values = f", {part.parameters:,} values" if part.parameters else ""
             columns = f"{part.out_features:,} column{'' if part.out_features == 1 else 's'}"
             boxes[part.name] = Box(part.name, f"{columns}{values}", "part", part.inputs)
-    boxes[LOGIT] = Box(LOGIT, "their sum" if len(card.logit_inputs) > 1 else "", "logit", card.logit_inputs)
+    several = "one for each target" if all(map(is_target, card.logit_inputs)) else "their sum"
+    boxes[LOGIT] = Box(LOGIT, several if len(card.logit_inputs) > 1 else "", "logit", card.logit_inputs)
     read = {source for box in boxes.values() for source in box.inputs}
     return {name: box for name, box in boxes.items() if name in read or name == LOGIT}
 

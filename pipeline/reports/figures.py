@@ -26,6 +26,7 @@ HEAT_MAP = LinearSegmentedColormap.from_list(
 )  # one hue: reads in grey
 
 HALF_WIDTH, WIDE_WIDTH, HEIGHT = 420, 870, 270  # points
+_LETTER_POINTS, _HANDLE_POINTS = 5.5, 32  # a legend's letter, about, and what stands before and behind a name
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -80,10 +81,13 @@ def new_figure(*, wide: bool = False, height: int = HEIGHT, rows: int = 1, colum
 
 
 def legend_above(axes: Axes, *, columns: int = 4) -> None:
-    """Puts the legend in a row between title and drawing, where it covers no data."""
+    """Puts the legend between title and drawing, where it covers no data; in fewer columns where names are long."""
+    longest = max(map(len, axes.get_legend_handles_labels()[1]), default=0)
+    figure: Any = axes.figure
+    fitting = int(72 * figure.get_figwidth() // (_LETTER_POINTS * longest + _HANDLE_POINTS))
     with style():
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-        axes.legend(**place, ncols=columns, columnspacing=1.2, handletextpad=0.5)
+        axes.legend(**place, ncols=max(1, min(columns, fitting)), columnspacing=1.2, handletextpad=0.5)
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -73,6 +73,7 @@ def test_both_targets_are_learned_on_two_ranks_and_judged_apart(run: Path) -> No
     assert watched
     assert all(row["eval/auc"] == row["eval/buy/auc"] != row["eval/click/auc"] for row in watched)
     assert "By target, on the rows whose label is known" in (run / "report.md").read_text()
+    assert "one for each target" in (run / "report.html").read_text()  # the picture of the architecture
 
 
 def test_scores_of_all_targets_are_kept_and_evaluated_again(run: Path, tmp_path: Path) -> None:
@@ -86,6 +87,9 @@ def test_scores_of_all_targets_are_kept_and_evaluated_again(run: Path, tmp_path:
         assert again[key] == pytest.approx(first[key], abs=1e-6)
 
 
+@pytest.mark.filterwarnings(
+    "error:constrained_layout not applied"
+)  # long names in a legend left no room for the drawing
 def test_a_run_on_one_rank_is_the_same_and_resumes(run: Path, prepared_targets: Path, tmp_path: Path) -> None:
     settings = [
         *tiny_settings(prepared_targets, tmp_path, "one"),
