@@ -59,7 +59,7 @@ class RandomReader:
         return self._num_epochs * self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches_of(Prefetched(self._blocks(), self._prefetch), first=0)
+        return batches_of(Prefetched(self._blocks(), self._prefetch))
 
     def _blocks(self) -> Iterator[Block]:
         for first, stop in _spans(self._start_step, self.num_steps, self._batch_size):
@@ -101,7 +101,7 @@ class RandomEvalReader:
         return self._rows.schema
 
     def __iter__(self) -> Iterator[Batch]:
-        return batches_of(Prefetched(self._blocks(), self._prefetch), first=0)
+        return batches_of(Prefetched(self._blocks(), self._prefetch))
 
     def _blocks(self) -> Iterator[Block]:
         for first, stop in _spans(0, self.num_steps, self._batch_size):

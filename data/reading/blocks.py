@@ -20,17 +20,16 @@ from data.schema import Schema
 class Block(Protocol):
     """S batches of B rows."""
 
-    def batches(self, first: int = 0) -> Iterator[Batch]:
-        """The batches from number `first` on; each is a set of views into the block."""
+    def batches(self) -> Iterator[Batch]:
+        """The batches, each a set of views into the block."""
         ...
 
 
-def batches_of(blocks: Prefetched, first: int) -> Iterator[Batch]:
-    """The batches of all blocks, from number `first` of the first block on. The prefetching ends with the iterator."""
+def batches_of(blocks: Prefetched) -> Iterator[Batch]:
+    """The batches of all blocks. The prefetching ends with the iterator."""
     try:
         for block in blocks:
-            yield from block.batches(first)
-            first = 0
+            yield from block.batches()
     finally:
         blocks.close()
 
@@ -78,10 +77,10 @@ class OneHotBlock:
     row_ids: np.ndarray
     layout: OneHotLayout
 
-    def batches(self, first: int = 0) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         ids = torch.from_numpy(self.ids).flatten(1)
         arrays = (torch.from_numpy(array) for array in (self.dense, self.labels, self.row_ids))
-        for dense, labels, row_ids, values in zip(*(array[first:].unbind(0) for array in (*arrays, ids)), strict=True):
+        for dense, labels, row_ids, values in zip(*(array.unbind(0) for array in (*arrays, ids)), strict=True):
             yield Batch(dense, self.layout.with_values(values), labels, row_ids)
 
 
@@ -101,12 +100,12 @@ class JaggedBlock:
     keys: list[str]
     weights: list[np.ndarray] | None = None
 
-    def batches(self, first: int = 0) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
         num_steps, num_keys, batch_size = self.lengths.shape
         offsets = np.zeros((num_steps, num_keys * batch_size + 1), np.int32)
         np.cumsum(self.lengths.reshape(num_steps, -1), axis=1, out=offsets[:, 1:])
         length_per_key, offset_per_key = self.lengths.sum(axis=2).tolist(), offsets[:, ::batch_size].tolist()
-        for step in range(first, num_steps):
+        for step in range(num_steps):
             sparse = KeyedJaggedTensor(
                 keys=self.keys,
                 values=torch.from_numpy(self.values[step]),

@@ -79,10 +79,7 @@ class TrainReader:
         return self._num_epochs * self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        windows = Prefetched(self._windows(), self._prefetch, Window.discard)
-        return batches_of(
-            Prefetched(_gathered(windows, self._order.locate(self._start_step).step_in_window), 1), first=0
-        )
+        return _batches(self._windows(), self._prefetch, first=self._order.locate(self._start_step).step_in_window)
 
     def _windows(self) -> Iterator["Window"]:
         first_epoch, first_window, _ = self._order.locate(self._start_step)
@@ -143,8 +140,7 @@ class EvalReader:
         return self._stored.schema
 
     def __iter__(self) -> Iterator[Batch]:
-        windows = Prefetched(self._windows(), self._prefetch, Window.discard)
-        return batches_of(Prefetched(_gathered(windows), 1), first=0)
+        return _batches(self._windows(), self._prefetch, first=0)
 
     def _windows(self) -> Iterator["Window"]:
         steps_per_window = max(1, EVAL_WINDOW_ROWS // self._batch_size)
@@ -171,7 +167,7 @@ class Window:
     finished_slots: list[int]
     layout: OneHotLayout
 
-    def block(self, first: int = 0) -> Block:
+    def block(self, first: int) -> Block:
         """The rows, gathered from step number `first` on."""
         try:
             return self.pool.gather(self.addresses()[first:], self.layout)
@@ -183,8 +179,13 @@ class Window:
         self.pool.release(self.finished_slots)
 
 
-def _gathered(windows: Prefetched[Window], first: int = 0) -> Iterator[Block]:
-    """The windows' rows, from step number `first` of the first one on. One thread decodes, another gathers, a third trains."""
+def _batches(windows: Iterator[Window], prefetch: int, first: int) -> Iterator[Batch]:
+    """The windows' batches, from number `first` of the first one on. One thread decodes, another gathers, a third trains."""
+    decoded = Prefetched(windows, prefetch, Window.discard)
+    return batches_of(Prefetched(_gathered(decoded, first), 1))
+
+
+def _gathered(windows: Prefetched[Window], first: int) -> Iterator[Block]:
     try:
         for window in windows:
             yield window.block(first)
