@@ -5,7 +5,9 @@ that it holds (id maps above all) travel once to each machine.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,7 +38,8 @@ def ray_cluster(address: str | None, num_cores: int) -> Iterator[None]:
     else:
         settings = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(**settings)
+        with _own_sigterm():
+            ray.init(**settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"No Ray cluster answers at {address or 'this machine'}: {error}. Start one (`ray start --head`), name its address,"
@@ -46,6 +49,17 @@ def ray_cluster(address: str | None, num_cores: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray's start puts a handler of SIGTERM in the place of this process's and leaves it there, for every later job too."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def map_on_ray(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -5,7 +5,10 @@ TorchRec's planner is Python and holds one core; a comparison is many plans, so 
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,8 +173,24 @@ def _answers(work: list[Any], processes: int) -> Iterator[tuple[int, Any]]:
         yield from map(_answer, items)
         return
     # Forked workers need not import torch again (seconds each). They only plan: meta tensors, no threads, no device.
-    with multiprocessing.get_context("fork").Pool(processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(_answer, items)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=_be_worker)
+    try:
+        for answer in as_completed([pool.submit(_answer, item) for item in items]):
+            yield answer.result()
+    except BrokenProcessPool as error:
+        raise PlanError(
+            "A process that plans was ended from outside, by a lack of memory perhaps; nothing was written. Take a"
+            " smaller --num_processes if memory was short."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _be_worker() -> None:
+    """One thread, and signals as the system knows them: a library's handler in the parent was not written for this process."""
+    torch.set_num_threads(1)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def _effort(work: Any) -> float:

@@ -1,5 +1,6 @@
 """Preparing on a Ray cluster: the same bytes as with threads, and errors as they are."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ def test_ray_and_threads_give_the_same_bytes(raw, tmp_path, ids):
     # A MiB for counts, so that they go to files.
     prepare(config_of(raw, tmp_path / "ray", ids=ids, engine="ray", count_memory_mib=1, **sizes))
     assert tree(tmp_path / "ray") == tree(tmp_path / "threads")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # not Ray's
 
 
 @pytest.mark.full

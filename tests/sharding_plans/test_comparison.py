@@ -1,15 +1,19 @@
 """Comparisons: ranking, trade-offs, failures, the smallest hardware, and the report in its three forms."""
 
 import json
+import os
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data.errors import PlanError
 from pipeline.reports.plan_comparison import comparison_report, results
 from pipeline.reports.plan_comparison_words import table_gaps, verdict
 from pipeline.reports.writing import write_report
+from sharding_plans.comparing import compare as comparing
 from sharding_plans.comparing.compare import FitQuestion, PlannedCase, compare
 from sharding_plans.comparing.comparison import Case, Comparison
 from sharding_plans.comparing.smallest_fit import smallest_fit
@@ -63,6 +67,25 @@ def test_parallel_processes_find_what_one_process_finds(comparison: Comparison):
         )
         assert case.plan is not None
         assert make_plan_file(asked).tables == case.plan.tables
+
+
+def _in_two_processes() -> Comparison:
+    cases = [PlannedCase(request=request(strategy, model=BIG)) for strategy in ("table_wise", "row_wise")]
+    return compare(BIG, cases, reserved_fraction=0.15, num_processes=2)
+
+
+def test_processes_end_whatever_this_one_does_with_signals():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a library's handler could as well lose the signal
+    try:
+        assert len(_in_two_processes().ranking) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_is_killed_ends_the_comparison_with_a_message(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(comparing, "run_case", lambda case: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(PlanError, match=r"ended from outside.*--num_processes"):
+        _in_two_processes()
 
 
 def test_a_case_without_a_plan_carries_verified_remedies(comparison: Comparison):
