@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionContext, ShardedEmbeddingBagCollection
 
 from models.build import build_ranker
 from pipeline.training.optimizers import attach_sparse_optimizer
+from sharding_plans.applying import update_threads
 from sharding_plans.applying.apply import shard
 from sharding_plans.planning.constraints import build_constraints
 from sharding_plans.planning.planner import live_topology, make_plan
@@ -29,12 +31,7 @@ def both_ways(plans: dict[str, tuple[str, ...]]) -> dict[str, tuple[bool, bool, 
 
 
 def _both_ways(case: Case) -> tuple[bool, bool, int]:
-    model = build_ranker(MODEL, SCHEMA, seed=SEED)
-    attach_sparse_optimizer(model, case.sparse)
-    constraints = build_constraints(case.plan, model, num_ranks=1)
-    sharders: Any = [EveryTypeSharder()]
-    plan = make_plan(model, live_topology(1), local_batch_size=32, sharders=sharders, constraints=constraints).plan
-    sharded = shard(model, plan, torch.device("cpu"), seed=SEED)
+    sharded = _sharded(case)
     collection: Any = sharded.module.ebc
     ids = slice_of_step(0)[1]
     theirs = ShardedEmbeddingBagCollection.forward(collection, ids)
@@ -44,6 +41,36 @@ def _both_ways(case: Case) -> tuple[bool, bool, int]:
     is_equal = ours.keys() == theirs.keys() and torch.equal(ours.values(), theirs.values())
     wrappers = sum(isinstance(each, DistributedDataParallel) for each in [*sharded.modules(), *collection._lookups])
     return is_equal, not contexts, wrappers
+
+
+def _sharded(case: Case) -> Any:
+    model = build_ranker(MODEL, SCHEMA, seed=SEED)
+    attach_sparse_optimizer(model, case.sparse)
+    constraints = build_constraints(case.plan, model, num_ranks=1)
+    sharders: Any = [EveryTypeSharder()]
+    plan = make_plan(model, live_topology(1), local_batch_size=32, sharders=sharders, constraints=constraints).plan
+    return shard(model, plan, torch.device("cpu"), seed=SEED)
+
+
+def updates(fewest_ids: int) -> tuple[list[int], Tensor]:
+    """On a rank of two threads: the numbers of threads set by an update, and what the tables give after it."""
+    torch.set_num_threads(2)
+    update_threads._FEWEST_IDS = fewest_ids
+    collection, ids = _sharded(Case(PLANS["by table"], "sgd")).module.ebc, slice_of_step(0)[1]
+    collection(ids)
+    changes, set_num_threads = [], torch.set_num_threads
+    torch.set_num_threads = lambda num_threads: changes.append(num_threads) or set_num_threads(num_threads)
+    collection(ids).values().square().sum().backward()
+    assert torch.get_num_threads() == 2
+    return changes, collection(ids).values().detach()
+
+
+def test_a_small_update_is_one_threads_and_the_same(run_on_ranks: Callable[..., list[Any]]) -> None:
+    ((by_one, small),) = run_on_ranks(1, updates, 1000)
+    ((by_all, large),) = run_on_ranks(1, updates, 0)
+
+    assert (by_one, by_all) == ([1, 2], [])
+    assert torch.equal(small, large)
 
 
 def test_direct_lookups_give_what_torchrec_gives_and_only_split_tables_go_its_way(
