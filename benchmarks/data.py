@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from benchmarks import ENVIRONMENT
 from benchmarks.reader import read_with_pyarrow, read_with_reader
 from data.config import GenerateConfig, PrepareConfig
 from data.criteo import DENSE_NAMES, SPARSE_NAMES
@@ -168,7 +169,7 @@ def fuxictr_seconds(python: str, folder: Path) -> float:
     output = folder / "fuxictr"
     script = Path(__file__).with_name("fuxictr_prepare.py")
     job = [python, str(script), str(folder / "few.csv"), str(output)]
-    done = subprocess.run(job, capture_output=True, text=True, check=True, cwd=folder)
+    done = subprocess.run(job, capture_output=True, text=True, check=True, cwd=folder, env=ENVIRONMENT)
     shutil.rmtree(output)
     return json.loads(done.stdout.splitlines()[-1])["seconds"]
 

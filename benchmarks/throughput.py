@@ -12,13 +12,13 @@ The last line is one line of JSON.
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ENVIRONMENT
 from benchmarks.turns import Contestant, Found, ratios, spread, take_turns
 from pipeline.training.precision import bf16_over_fp32
 
@@ -201,7 +201,7 @@ def _peer(name: str, command: list[Any], batch: int, missing: str) -> Contestant
         return Contestant(name=name, missing=missing)
     python, script, *rest = command
     paths = [str(part.absolute()) if isinstance(part, Path) else part for part in (python, CONTESTANTS / script, *rest)]
-    return Contestant(name=name, command=paths, batch=batch, environment=dict(os.environ))
+    return Contestant(name=name, command=paths, batch=batch, environment=ENVIRONMENT)
 
 
 def _needs(*paths: Path | None) -> str:

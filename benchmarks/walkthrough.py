@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ENVIRONMENT
 from benchmarks.throughput import dlrm_s_options, shardline_settings
 from benchmarks.turns import spread
 
@@ -167,7 +168,7 @@ def _their_command(job: Job, num_rows: int, checkout: Path) -> list[str]:
 
 def _seconds(command: list[str], folder: Path) -> float:
     began = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
     return time.perf_counter() - began
