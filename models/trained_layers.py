@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
+
+from models.layer_products import input_gradient, layer_output, weight_gradient
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
-_VECTOR, _LARGE = 16, 2**16
-"""Floats of the widest vector register there is on CPUs; values of a weight from which on it pays to mind that."""
 
 
 def trained_layers(x: Tensor, parameters: Sequence[Tensor], is_output: bool) -> Tensor:
@@ -32,7 +31,7 @@ def autocast_type(x: Tensor) -> torch.dtype | None:
 
 
 class Layers(torch.autograd.Function):
-    """The layers' values and gradients, those of autograd's own operations; ReLU is applied, and undone, in place."""
+    """The layers' values and gradients, those of autograd's own operations; no node, and no copy, for each of them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Tensor) -> Tensor:
@@ -43,9 +42,7 @@ class Layers(torch.autograd.Function):
         inputs, last = [], len(parameters) - 2
         for at in range(0, len(parameters), 2):
             inputs.append(x)
-            x = torch.addmm(parameters[at + 1], x, parameters[at].t())
-            if at < last or not is_output:
-                x = x.relu_()
+            x = layer_output(x, parameters[at], parameters[at + 1], with_relu=at < last or not is_output)
         ctx.is_output = is_output
         ctx.save_for_backward(x, *inputs, *parameters[::2])
         return x
@@ -60,24 +57,13 @@ class Layers(torch.autograd.Function):
         if not ctx.is_output:
             gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         for at in range(len(weights) - 1, -1, -1):
-            of_parameters[:0] = [gradient.t().mm(inputs[at]), gradient.sum(0)]
+            of_parameters[:0] = [weight_gradient(gradient, inputs[at]), gradient.sum(0)]
             if at == 0 and not ctx.needs_input_grad[0]:
                 break
-            gradient = _times(gradient, weights[at])
+            gradient = input_gradient(gradient, weights[at])
             if at:  # the input is what the layer before gave, behind its ReLU
                 gradient = torch.ops.aten.threshold_backward(gradient, inputs[at], 0)
         found = [gradient if ctx.needs_input_grad[0] else None, *of_parameters]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
         return found[0], None, None, *found[1:]
-
-
-def _times(gradient: Tensor, weight: Tensor) -> Tensor:
-    """gradient [B, out] times weight [out, in], in the CPU's float32 with columns of zeros up to whole vectors, taken off again.
-
-    Where rows begin amid a vector (415 columns), MKL takes half as long again.
-    """
-    odd = -weight.shape[1] % _VECTOR
-    if not odd or weight.numel() < _LARGE or weight.dtype != torch.float32 or weight.device.type != "cpu":
-        return gradient.mm(weight)
-    return gradient.mm(functional.pad(weight, (0, odd)))[:, :-odd]

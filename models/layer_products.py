@@ -1,0 +1,59 @@
+"""The matrix products of linear layers, by the faster of torch's two libraries on the CPU.
+
+torch gives float32 products to MKL, which does not use AVX512 on AMD's processors: oneDNN's take half the time there. (On Intel's
+with AVX512 they are as fast as each other, on processors with AVX2 alone too.) Both add in float32, in another order, so the last
+bits differ. bfloat16 is oneDNN's in any case; asked directly it adds the bias and applies ReLU on the way.
+
+Legend: B batch rows, I and O features that go into a layer and come out.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+"""x, weight, bias or None, name of what follows, its two arguments: private to torch, so a test holds it to `addmm`."""
+_HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+_TYPES = (torch.float32, torch.bfloat16)
+_LARGE = 2**24
+"""Multiply-adds of a product, B * I * O, from which on oneDNN makes up for what a call costs, some 70 microseconds."""
+_VECTOR, _LARGE_WEIGHT = 16, 2**16
+"""Floats of the widest vector register there is on CPUs; values of a weight from which on MKL minds it."""
+
+
+def layer_output(x: Tensor, weight: Tensor, bias: Tensor, *, with_relu: bool) -> Tensor:
+    """x weight^T + bias, [B, O] from x [B, I], weight [O, I] and bias [O]; behind ReLU where asked."""
+    if _is_faster(x, weight.numel()):
+        return _onednn(x, weight, bias, "relu" if with_relu else "none", [], "")
+    output = torch.addmm(bias, x, weight.t())
+    return output.relu_() if with_relu else output
+
+
+def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
+    """gradient weight: [B, I] from gradient [B, O] and weight [O, I].
+
+    MKL takes half as long again where rows begin amid a vector (415 columns), so it gets columns of zeros, taken off again.
+    """
+    if gradient.dtype == torch.float32 and _is_faster(gradient, weight.numel()):
+        return _onednn(gradient, weight.t(), None, "none", [], "")
+    odd = -weight.shape[1] % _VECTOR
+    if not odd or weight.numel() < _LARGE_WEIGHT or weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return gradient.mm(weight)
+    return gradient.mm(functional.pad(weight, (0, odd)))[:, :-odd]
+
+
+def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
+    """gradient^T x: [O, I] from gradient [B, O] and x [B, I]."""
+    if gradient.dtype != torch.float32 or not _is_faster(gradient, gradient.shape[1] * x.shape[1]):
+        return gradient.t().mm(x)
+    if x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
+        return _onednn(x.t(), gradient.t(), None, "none", [], "").t().contiguous()
+    return _onednn(gradient.t(), x.t(), None, "none", [], "")
+
+
+def _is_faster(rows: Tensor, num_weights: int) -> bool:
+    """Whether oneDNN takes less time for a product of B rows and so many weights."""
+    is_large = _HAS_AVX512 and len(rows) * num_weights >= _LARGE
+    return is_large and rows.device.type == "cpu" and rows.dtype in _TYPES and _onednn is not None
