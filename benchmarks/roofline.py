@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -30,6 +31,7 @@ from data.batch import Batch
 from data.generating.random_rows import random_schema
 from models.build import build_ranker
 from models.card import model_card
+from models.layer_products import input_gradient, weight_gradient
 from pipeline.config import TrainConfig
 from pipeline.measuring.marks import Marks
 from pipeline.ranks import joined_ranks
@@ -104,12 +106,13 @@ def _gemm_peak(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device)
 
 
 def _gemm(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """The best of the three layouts that a layer uses forward and backward."""
+    """The best of the three layouts that a layer uses forward and backward, and of what layers use in place of `mm`."""
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty(size, size, device=device, dtype=dtype)
     pairs = ((left, right), (left, right.t()), (left.t(), right))
-    best = min(_best_ms(lambda a=a, b=b: torch.mm(a, b, out=out), device) for a, b in pairs)
-    return 2 * size**3 / best / 1e6
+    ways = [partial(torch.mm, *pair, out=out) for pair in pairs]
+    ways += [partial(product, left, right) for product in (input_gradient, weight_gradient)]
+    return 2 * size**3 / min(_best_ms(way, device) for way in ways) / 1e6
 
 
 def _copy(device: torch.device) -> float:
