@@ -114,6 +114,8 @@ class PartWriter:
             self._rows_in_part += taken
             if self._rows_in_part == self._rows_per_part:
                 self._finish_part()
+        # Arrow's allocator keeps what other threads allocated and this one freed, unless it is told to let go.
+        pa.default_memory_pool().release_unused()
 
     def _open_part(self) -> pq.ParquetWriter:
         if self._writer is None:
