@@ -24,6 +24,8 @@ from data.schema import Schema
 
 EVAL_WINDOW_ROWS = 16_384
 """Rows of a rank that evaluation decodes at a time: nothing is shuffled, so a few batches ahead are enough."""
+_EVAL_OPEN_PARTS = 2
+"""Parts that it keeps open: it reads one after the other, and the footer of one takes some MiB."""
 
 
 class TrainReader:
@@ -144,7 +146,7 @@ class EvalReader:
 
     def _windows(self) -> Iterator["Window"]:
         steps_per_window = max(1, EVAL_WINDOW_ROWS // self._batch_size)
-        with closing(RowPool(self._stored)) as pool:
+        with closing(RowPool(self._stored, max_open_parts=_EVAL_OPEN_PARTS)) as pool:
             for first_step in range(0, self.num_steps, steps_per_window):
                 yield self._window(pool, first_step, min(steps_per_window, self.num_steps - first_step))
 
@@ -196,13 +198,17 @@ def _gathered(windows: Prefetched[Window], first: int) -> Iterator[Block]:
 
 def read_columns(directory: str | Path, split: str, columns: Sequence[str]) -> pa.Table:
     """Whole columns of a split, in row order; a column that no part has is left out. Meant for a few columns: all in memory."""
+    tables = list(columns_by_part(directory, split, columns))
+    return pa.concat_tables(tables) if tables else pa.table({})
+
+
+def columns_by_part(directory: str | Path, split: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Columns of a split part by part, in row order; a column that no part has is left out."""
     stored = StoredSplit(directory, split)
-    tables = []
     for part, path in enumerate(stored.paths):
         with stored.open_part(part) as file:
             present = [name for name in columns if name in file.schema_arrow.names]
             try:
-                tables.append(file.read(columns=present))
+                yield file.read(columns=present)
             except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{path} cannot be read: {error}. {PREPARE_AGAIN}") from error
-    return pa.concat_tables(tables) if tables else pa.table({})

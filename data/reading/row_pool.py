@@ -37,8 +37,8 @@ class RowPool:
     its table.
     """
 
-    def __init__(self, stored: StoredSplit, *, verify_pages: bool = True) -> None:
-        self._stored, self._verify_pages = stored, verify_pages
+    def __init__(self, stored: StoredSplit, *, verify_pages: bool = True, max_open_parts: int = MAX_OPEN_PARTS) -> None:
+        self._stored, self._verify_pages, self._max_open_parts = stored, verify_pages, max_open_parts
         self._schema = stored.schema
         self._one_hot = [i for i, feature in enumerate(self._schema.sparse) if not feature.is_list]
         self._one_hot_names = [self._schema.sparse[i].name for i in self._one_hot]
@@ -147,7 +147,7 @@ class RowPool:
         groups_of_parts: dict[int, list[tuple[int, int]]] = {}
         for (part, group), slot in slots.items():
             groups_of_parts.setdefault(part, []).append((group, slot))
-        for parts in _batched(groups_of_parts, MAX_OPEN_PARTS):
+        for parts in _batched(groups_of_parts, self._max_open_parts):
             # All are opened before any thread begins: opening one closes the one that was not used for longest.
             files = [self._file(part) for part in parts]
             tasks = [
@@ -218,7 +218,7 @@ class RowPool:
 
     def _file(self, part: int) -> pq.ParquetFile:
         if part not in self._files:
-            if len(self._files) >= MAX_OPEN_PARTS:
+            if len(self._files) >= self._max_open_parts:
                 self._files.popitem(last=False)[1].close()
             self._files[part] = self._stored.open_part(part, verify_pages=self._verify_pages)
         self._files.move_to_end(part)

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
-from data.reading.reader import read_columns
+from data.reading.reader import columns_by_part
 from pipeline.evaluating.evaluation import evaluate
 from pipeline.metrics.evaluation import Evaluation
-from pipeline.metrics.summary import summarise
+from pipeline.metrics.exact import ExactScores
 from pipeline.ranks import Ranks
 from pipeline.sources import Source
 
@@ -108,6 +109,8 @@ def _best_possible(source: Source) -> dict[str, float]:
     """Metrics of the planted click probabilities themselves on the test rows: no model can be expected to do better."""
     if source.manifest is None or not source.manifest.has_true_probability:
         return {}
-    truth = read_columns(source.config.path, "test", ["label", "true_probability"])
-    best = summarise(truth.column("true_probability").to_numpy(), truth.column("label").to_numpy())
+    exact = ExactScores(score_dtype=np.float64, source="the planted click probabilities")
+    for part in columns_by_part(source.config.path, "test", ["label", "true_probability"]):
+        exact.add(part.column("true_probability").to_numpy(), part.column("label").to_numpy())
+    best = exact.evaluate().summary()
     return {"data/best_auc": best["auc"], "data/best_logloss": best["logloss"]}
