@@ -4,9 +4,10 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import psutil
+
+from sharding_plans.machines.processor import processor_name
 
 _PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "numpy")
 
@@ -35,14 +36,5 @@ def _version(package: str) -> str | None:
 def _machine() -> str:
     memory = psutil.virtual_memory().total / 2**30
     return (
-        f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores to use, {memory:.0f} GiB of memory, {platform.system()}"
+        f"{processor_name()}, {len(os.sched_getaffinity(0))} cores to use, {memory:.0f} GiB of memory, {platform.system()}"
     )
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

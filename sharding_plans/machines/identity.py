@@ -1,19 +1,18 @@
 """Which machine this is, for records that are compared over time."""
 
 import os
-import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from sharding_plans.machines.processor import processor_name
 from sharding_plans.machines.topology import GIB, host_memory
 
 
 def machine_facts() -> dict[str, Any]:
     """What figures of speed depend on: processor, cores open to this process, memory, GPUs. No host name."""
     facts: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "threads_per_rank": torch.get_num_threads(),
         "memory_gib": round(host_memory() / GIB, 1),
@@ -21,10 +20,3 @@ def machine_facts() -> dict[str, Any]:
     if torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return facts
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -8,6 +8,7 @@ import yaml
 from data.errors import PlanError
 from sharding_plans.machines.hardware import profile_from_dict, profile_names, profile_to_dict, shipped_profile
 from sharding_plans.machines.profile_topology import ranks_per_host, topology_of, usable_rank_counts
+from sharding_plans.machines.processor import processor_name
 from sharding_plans.machines.profiles import load_profile
 from tests.sharding_plans.offline_plans import A100, CPU, hosts
 
@@ -82,3 +83,12 @@ def test_this_machine_is_measured():
     assert 0.5 < here.host_memory_gb_per_s < 10_000
     assert here.intra_host_gb_per_s > 0.05
     assert topology_of(here, 4).local_world_size == 4 if here.device == "cpu" else True
+
+
+def test_a_processor_without_a_number_is_told_by_its_family(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n" * 2)
+    assert processor_name(info) == "AMD EPYC (family 26, model 2)"
+    info.write_text("cpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Intel(R) Xeon(R) Platinum 8480+\n")
+    assert processor_name(info) == "Intel(R) Xeon(R) Platinum 8480+"
+    assert processor_name(tmp_path / "none")
