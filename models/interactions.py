@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.mlp import MLP, fill_normal
 from models.pair_products import pair_products, pairs_and_places, trained_pair_products
+from models.trained_layers import trained_layers
 
 
 class DotInteraction(nn.Module):
@@ -125,8 +126,13 @@ class LowRankCrossInteraction(nn.Module):
         x_0 = torch.cat([dense, embedded], dim=1)
         x = x_0
         for down, up, bias in zip(self.down, self.up, self.bias, strict=True):
-            x = torch.addcmul(x, x_0, nn.functional.linear(nn.functional.linear(x, down), up, bias))
+            x = torch.addcmul(x, x_0, self._linear(self._linear(x, down, None), up, bias))
         return x
+
+    def _linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            return trained_layers(x, (weight, bias), is_output=True)
+        return nn.functional.linear(x, weight, bias)
 
 
 class PairwiseProducts(nn.Module):

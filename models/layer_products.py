@@ -23,11 +23,11 @@ _VECTOR, _LARGE_WEIGHT = 16, 2**16
 """Floats of the widest vector register there is on CPUs; values of a weight from which on MKL minds it."""
 
 
-def layer_output(x: Tensor, weight: Tensor, bias: Tensor, *, with_relu: bool) -> Tensor:
-    """x weight^T + bias, [B, O] from x [B, I], weight [O, I] and bias [O]; behind ReLU where asked."""
+def layer_output(x: Tensor, weight: Tensor, bias: Tensor | None, *, with_relu: bool) -> Tensor:
+    """x weight^T + bias, [B, O] from x [B, I], weight [O, I] and bias [O], if there is one; behind ReLU where asked."""
     if _is_faster(x, weight.numel()):
         return _onednn(x, weight, bias, "relu" if with_relu else "none", [], "")
-    output = torch.addmm(bias, x, weight.t())
+    output = x.mm(weight.t()) if bias is None else torch.addmm(bias, x, weight.t())
     return output.relu_() if with_relu else output
 
 

@@ -15,8 +15,9 @@ from models.layer_products import input_gradient, layer_output, weight_gradient
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
 
 
-def trained_layers(x: Tensor, parameters: Sequence[Tensor], is_output: bool) -> Tensor:
-    """What the layers give for x, [B, in_features]; `parameters` are weight and bias of each, `is_output`: no last ReLU.
+def trained_layers(x: Tensor, parameters: Sequence[Tensor | None], is_output: bool) -> Tensor:
+    """What the layers give for x, [B, in_features]; `parameters` are weight and bias (or None) of each,
+    `is_output`: no last ReLU.
 
     float32, or in autocast its type: as with autograd there, x and parameters are cast before the first product, and their
     gradients back to their own types behind the last.
@@ -34,16 +35,16 @@ class Layers(torch.autograd.Function):
     """The layers' values and gradients, those of autograd's own operations; no node, and no copy, for each of them."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Any) -> Tensor:
         ctx.types = None
         if dtype is not None:
-            ctx.types = [each.dtype for each in (x, *parameters)]
-            x, parameters = x.to(dtype), tuple(each.to(dtype) for each in parameters)
+            ctx.types = [None if each is None else each.dtype for each in (x, *parameters)]
+            x, parameters = x.to(dtype), tuple(each if each is None else each.to(dtype) for each in parameters)
         inputs, last = [], len(parameters) - 2
         for at in range(0, len(parameters), 2):
             inputs.append(x)
             x = layer_output(x, parameters[at], parameters[at + 1], with_relu=at < last or not is_output)
-        ctx.is_output = is_output
+        ctx.is_output, ctx.have_bias = is_output, [each is not None for each in parameters[1::2]]
         ctx.save_for_backward(x, *inputs, *parameters[::2])
         return x
 
@@ -53,11 +54,12 @@ class Layers(torch.autograd.Function):
         (gradient,) = gradients
         output, *kept = ctx.saved_tensors
         inputs, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]
-        of_parameters: list[Tensor] = []
+        of_parameters: list[Tensor | None] = []
         if not ctx.is_output:
             gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         for at in range(len(weights) - 1, -1, -1):
-            of_parameters[:0] = [weight_gradient(gradient, inputs[at]), gradient.sum(0)]
+            of_bias = gradient.sum(0) if ctx.have_bias[at] else None
+            of_parameters[:0] = [weight_gradient(gradient, inputs[at]), of_bias]
             if at == 0 and not ctx.needs_input_grad[0]:
                 break
             gradient = input_gradient(gradient, weights[at])

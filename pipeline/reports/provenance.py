@@ -35,6 +35,4 @@ def _version(package: str) -> str | None:
 
 def _machine() -> str:
     memory = psutil.virtual_memory().total / 2**30
-    return (
-        f"{processor_name()}, {len(os.sched_getaffinity(0))} cores to use, {memory:.0f} GiB of memory, {platform.system()}"
-    )
+    return f"{processor_name()}, {len(os.sched_getaffinity(0))} cores to use, {memory:.0f} GiB of memory, {platform.system()}"

@@ -99,6 +99,19 @@ def test_second_cross_layer_multiplies_by_the_input_of_the_first():
     assert cross(torch.tensor([[2.0]]), torch.empty(1, 0)).tolist() == [[18.0]]
 
 
+def test_low_rank_crosses_in_training_have_autograds_values_and_gradients_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(6)
+    cross = LowRankCrossInteraction(4 + 12, num_layers=2, rank=3, generator=generator)
+    drawn, found = [torch.randn(9, width, generator=generator) for width in (4, 12)], []
+    for is_training in (True, False):  # evaluation goes the plain way, through autograd
+        dense, embedded = (values.clone().requires_grad_() for values in drawn)
+        cross.zero_grad()
+        out = cross.train(is_training)(dense, embedded)
+        out.square().sum().backward()
+        found.append([out, dense.grad, embedded.grad, *(each.grad for each in cross.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("with_itself", [False, True])
 @pytest.mark.parametrize("dense_width", [4, 0])
 def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, dense_width: int) -> None:

@@ -7,8 +7,8 @@ import yaml
 
 from data.errors import PlanError
 from sharding_plans.machines.hardware import profile_from_dict, profile_names, profile_to_dict, shipped_profile
-from sharding_plans.machines.profile_topology import ranks_per_host, topology_of, usable_rank_counts
 from sharding_plans.machines.processor import processor_name
+from sharding_plans.machines.profile_topology import ranks_per_host, topology_of, usable_rank_counts
 from sharding_plans.machines.profiles import load_profile
 from tests.sharding_plans.offline_plans import A100, CPU, hosts
 
