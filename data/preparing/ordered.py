@@ -19,7 +19,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], num_
     time, and no item waits. What reading or the function raises is raised in the item's place.
     """
     crew = _Crew(function, iter(items), num_threads + max(_FEWEST_SPARE, num_threads // 2))
-    with ThreadPoolExecutor(num_threads) as pool:
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="shardline-prepare") as pool:
         for _ in range(num_threads):
             pool.submit(crew.work)
         try:

@@ -27,9 +27,10 @@ def test_no_more_is_taken_than_there_is_room_for_and_nothing_after_the_end() -> 
     assert list(islice(results, 50)) == list(range(50))
     time.sleep(0.2)  # long enough to take all of the others
     assert 50 <= len(taken) <= 50 + 6
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("shardline-prepare")]
     results.close()
     assert len(taken) <= 50 + 6
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("shardline-prepare")]
 
 
 def test_an_error_is_raised_behind_the_results_before_it() -> None:

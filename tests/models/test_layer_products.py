@@ -11,8 +11,10 @@ SHAPES = [(64, 48, 80), (64, 80, 48), (33, 13, 512), (50, 415, 32)]
 
 
 @pytest.fixture(params=["torch's choice", "oneDNN"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def library(request: pytest.FixtureRequest, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either way of computing, also where the processor or the size would not have it."""
+    if request.param == "oneDNN" and dtype == torch.bfloat16 and not layer_products._HAS_AVX512:
+        pytest.skip("oneDNN multiplies no bfloat16 on this processor")
     monkeypatch.setattr(layer_products, "_is_faster", lambda *_: request.param == "oneDNN")
 
 
@@ -35,11 +37,9 @@ def test_products_are_exact_up_to_rounding(rows: int, ins: int, outs: int, dtype
 
 
 def _assert_close(found: Tensor, exact: Tensor) -> None:
-    """Each sum has up to 512 terms of about 1: its rounding is that of a number of about 20, and a few times more for float32's
-    intermediate sums."""
-    unit = torch.finfo(found.dtype).eps
-    assert found.is_contiguous() or found.stride(0) > found.shape[1]
-    assert (found.double() - exact).abs().max() < 32 * unit * exact.abs().max().clamp(min=1).sqrt() * 4
+    """float32 rounds each of up to 512 sums, bfloat16 the last and what is added to it: so many units of the largest value."""
+    units = 16 if found.dtype == torch.float32 else 4
+    assert (found.double() - exact).abs().max() < units * torch.finfo(found.dtype).eps * exact.abs().max()
 
 
 def test_small_products_and_other_processors_keep_torchs_choice(monkeypatch: pytest.MonkeyPatch) -> None:
