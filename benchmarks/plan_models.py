@@ -1,6 +1,7 @@
 """The six models that plans are judged on, and a dozen and more plans of each: every sharding type, and mixtures."""
 
 import random
+from dataclasses import replace
 
 from pipeline.calibrating.probe_task import Workload
 from sharding_plans.strategies.strategies import Strategy, TableRule
@@ -57,6 +58,9 @@ MODELS = (
         global_batch_size=1024,
     ),
 )
+
+# Rows of a step grow what whole tables send, and not what copied ones reduce. MLPerf trains with up to 65,536.
+LARGE_BATCH = replace(MODELS[4], name="MLPerf, 8,192 rows", global_batch_size=8192)
 
 
 def plans_of(workload: Workload, num_ranks: int, names: tuple[str, ...]) -> list[Strategy]:

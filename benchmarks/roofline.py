@@ -96,23 +96,24 @@ def machine_peaks(device: torch.device, sizes: tuple[int, ...] = SIZES) -> dict[
 
 
 def _gemm_peak(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> float:
-    """The best of the sizes, as far up as a product takes no more than LONGEST_PRODUCT_S."""
-    best = 0.0
-    for size in sizes:
-        if best and 2 * size**3 / best / 1e9 > LONGEST_PRODUCT_S:
+    """The best of the sizes, as far up as the slowest way of multiplying takes no more than LONGEST_PRODUCT_S."""
+    best, slowest_ms = 0.0, 0.0
+    for before, size in zip((sizes[0], *sizes), sizes, strict=False):
+        if slowest_ms * (size / before) ** 3 > 1000 * LONGEST_PRODUCT_S:
             break  # a processor without instructions for this type
-        best = max(best, _gemm(size, dtype, device))
+        ms = _gemm_ms(size, dtype, device)
+        best, slowest_ms = max(best, 2 * size**3 / min(ms) / 1e6), max(ms)
     return best
 
 
-def _gemm(size: int, dtype: torch.dtype, device: torch.device) -> float:
-    """The best of the three layouts that a layer uses forward and backward, and of what layers use in place of `mm`."""
+def _gemm_ms(size: int, dtype: torch.dtype, device: torch.device) -> list[float]:
+    """Of the three layouts that a layer uses forward and backward, and of what layers use in place of `mm`."""
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty(size, size, device=device, dtype=dtype)
     pairs = ((left, right), (left, right.t()), (left.t(), right))
     ways = [partial(torch.mm, *pair, out=out) for pair in pairs]
     ways += [partial(product, left, right) for product in (input_gradient, weight_gradient)]
-    return 2 * size**3 / min(_best_ms(way, device) for way in ways) / 1e6
+    return [_best_ms(way, device) for way in ways]
 
 
 def _copy(device: torch.device) -> float:

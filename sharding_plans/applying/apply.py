@@ -20,7 +20,7 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 from sharding_plans.applying.agreement import check_same_plan, fail_together
 from sharding_plans.applying.alone import NotWrapped, SharderAlone
 from sharding_plans.applying.initial_weights import uniform_shard, uniform_table
-from sharding_plans.applying.update_threads import update_small_batches_on_one_thread
+from sharding_plans.applying.table_updates import update_tables_by_all_threads
 from sharding_plans.guards.guards import check_plan
 from sharding_plans.machines.topology import launched_ranks_per_host
 from sharding_plans.planning.quiet import quiet_torchrec
@@ -54,7 +54,7 @@ def shard(module: nn.Module, plan: ShardingPlan, device: torch.device, *, seed: 
     with quiet_torchrec(), torch.random.fork_rng(devices=[]):
         sharded = _sharded(module, plan, device)
     _initialise(sharded, configs, seed)
-    update_small_batches_on_one_thread(sharded)
+    update_tables_by_all_threads(sharded)
     return sharded
 
 

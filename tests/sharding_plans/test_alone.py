@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionContext, ShardedEmbeddingBagCollection
 
 from models.build import build_ranker
 from pipeline.training.optimizers import attach_sparse_optimizer
-from sharding_plans.applying import update_threads
 from sharding_plans.applying.apply import shard
 from sharding_plans.planning.constraints import build_constraints
 from sharding_plans.planning.planner import live_topology, make_plan
@@ -50,27 +48,6 @@ def _sharded(case: Case) -> Any:
     sharders: Any = [EveryTypeSharder()]
     plan = make_plan(model, live_topology(1), local_batch_size=32, sharders=sharders, constraints=constraints).plan
     return shard(model, plan, torch.device("cpu"), seed=SEED)
-
-
-def updates(fewest_ids: int) -> tuple[list[int], Tensor]:
-    """On a rank of two threads: the numbers of threads set by an update, and what the tables give after it."""
-    torch.set_num_threads(2)
-    update_threads._FEWEST_IDS = fewest_ids
-    collection, ids = _sharded(Case(PLANS["by table"], "sgd")).module.ebc, slice_of_step(0)[1]
-    collection(ids)
-    changes, set_num_threads = [], torch.set_num_threads
-    torch.set_num_threads = lambda num_threads: changes.append(num_threads) or set_num_threads(num_threads)
-    collection(ids).values().square().sum().backward()
-    assert torch.get_num_threads() == 2
-    return changes, collection(ids).values().detach()
-
-
-def test_a_small_update_is_one_threads_and_the_same(run_on_ranks: Callable[..., list[Any]]) -> None:
-    ((by_one, small),) = run_on_ranks(1, updates, 1000)
-    ((by_all, large),) = run_on_ranks(1, updates, 0)
-
-    assert (by_one, by_all) == ([1, 2], [])
-    assert torch.equal(small, large)
 
 
 def test_direct_lookups_give_what_torchrec_gives_and_only_split_tables_go_its_way(

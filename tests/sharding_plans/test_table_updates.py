@@ -1,0 +1,124 @@
+"""Tables that several threads update between them are updated as by FBGEMM's own backward pass, to the bit."""
+
+from threading import current_thread
+from typing import Any
+
+import pytest
+import torch
+from fbgemm_gpu.split_embedding_configs import EmbOptimType
+from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
+from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+    ComputeDevice,
+    SplitTableBatchedEmbeddingBagsCodegen,
+)
+from torch import Tensor
+
+from sharding_plans.applying import table_updates
+
+ROWS, WIDTHS, TABLES = (50, 7, 300, 20, 1000), (8, 4, 16, 8, 12), (0, 1, 1, 2, 3, 4, 4)
+"""The last: the table of each feature, two of them shared."""
+BATCH, STEPS = 64, 3
+OPTIMIZERS = {
+    EmbOptimType.EXACT_SGD: {},
+    EmbOptimType.EXACT_ADAGRAD: {"eps": 1e-3},
+    EmbOptimType.EXACT_ROWWISE_ADAGRAD: {"eps": 1e-3, "weight_decay": 0.01},
+}
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(table_updates, "_FEWEST_VALUES", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def kernel(optimizer: EmbOptimType, pooling: PoolingMode, *, is_shared: bool, **settings: Any) -> Any:
+    made = SplitTableBatchedEmbeddingBagsCodegen(
+        [(rows, width, EmbeddingLocation.HOST, ComputeDevice.CPU) for rows, width in zip(ROWS, WIDTHS, strict=True)],
+        feature_table_map=list(TABLES),
+        optimizer=optimizer,
+        pooling_mode=pooling,
+        learning_rate=0.1,
+        **settings,
+    )
+    generator = torch.Generator().manual_seed(1)
+    for weights in made.split_embedding_weights():
+        weights.uniform_(-1, 1, generator=generator)
+    if is_shared and table_updates._is_known(made):
+        made.register_forward_hook(table_updates._share_update, with_kwargs=True)
+    return made
+
+
+def train(made: Any, is_weighted: bool) -> list[Tensor]:
+    """Weights and states after some steps of bags with 0 to 4 ids, many of them twice; gradients differ in every value."""
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(STEPS):
+        lengths = torch.randint(0, 5, (len(TABLES), BATCH), generator=generator)
+        ids = [
+            torch.randint(0, ROWS[t], (int(n.sum()),), generator=generator)
+            for t, n in zip(TABLES, lengths, strict=True)
+        ]
+        indices, offsets = torch.cat(ids), torch.cat([torch.zeros(1, dtype=torch.int64), lengths.flatten().cumsum(0)])
+        weights = torch.rand(len(indices), generator=generator) if is_weighted else None
+        pooled = made(indices, offsets, per_sample_weights=weights)
+        pooled.backward(torch.randn(pooled.shape, generator=generator))
+    states = [state for states in made.split_optimizer_states() for state in states]
+    return [*made.split_embedding_weights(), *states]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("pooling", "is_weighted"), [(PoolingMode.SUM, False), (PoolingMode.SUM, True), (PoolingMode.MEAN, False)]
+)
+def test_tables_and_states_are_those_of_one_backward_pass(
+    optimizer: EmbOptimType, pooling: PoolingMode, is_weighted: bool, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, update = [], table_updates._update
+    monkeypatch.setattr(
+        table_updates, "_update", lambda *given: threads.append(current_thread().name) or update(*given)
+    )
+    shared = train(kernel(optimizer, pooling, is_shared=True, **OPTIMIZERS[optimizer]), is_weighted)
+    whole = train(kernel(optimizer, pooling, is_shared=False, **OPTIMIZERS[optimizer]), is_weighted)
+
+    assert len(threads) == 2 * STEPS
+    assert sorted(name[:9] for name in set(threads)) == ["MainThrea", "shardline"]
+    for of_shared, of_whole in zip(shared, whole, strict=True):
+        assert torch.equal(of_shared, of_whole)
+    assert torch.get_num_threads() == 2
+
+
+def test_a_learning_rate_that_is_set_later_counts(two_threads: None) -> None:
+    pair = [kernel(EmbOptimType.EXACT_ADAGRAD, PoolingMode.SUM, is_shared=shared) for shared in (True, False)]
+    for each in pair:
+        train(each, is_weighted=False)
+        each.set_learning_rate(0.7)
+    for shared, whole in zip(*(train(each, is_weighted=False) for each in pair), strict=True):
+        assert torch.equal(shared, whole)
+
+
+def test_shares_keep_a_tables_features_together_and_are_about_as_large() -> None:
+    made = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=False)
+    even = [100 * t for t in range(len(TABLES) + 1)]
+
+    assert table_updates._shares(made, even, 1) == [(0, 7)]
+    assert table_updates._shares(made, even, 2) == [(0, 4), (4, 7)]  # 3,200 and 3,200 of 6,400 values
+    assert table_updates._shares(made, even, 100) == [(0, 1), (1, 3), (3, 4), (4, 5), (5, 7)]
+    assert table_updates._shares(made, [0, 0, 0, 0, 0, 0, 900, 1800], 2) == [(0, 5), (5, 7)]
+
+
+def test_what_is_done_to_gradients_before_an_update_is_left_to_fbgemm() -> None:
+    assert not table_updates._is_known(
+        kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=False, gradient_clipping=True, max_gradient=1.0)
+    )
+
+
+def test_a_small_update_is_one_threads(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_updates, "_FEWEST_VALUES", 10**9)
+    made = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
+    train(made, is_weighted=False)
+    changes, set_num_threads = [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: changes.append(number) or set_num_threads(number))
+    train(made, is_weighted=False)
+    assert changes == [1, 2] * STEPS
