@@ -129,7 +129,7 @@ class PrepareConfig:
     """Fraction of the train negatives to keep, each by a draw from (split.seed, row id); val and test stay as they are."""
     max_bad_fraction: float = 0.0
     """Fraction of bad lines that is still accepted (and counted in the manifest); more stop the job."""
-    rows_per_part: int = 262_144
+    rows_per_part: int = 65_536
     """Rows per Parquet part."""
     row_group_rows: int = 4096
     """Rows per Parquet row group: the unit that a training reader reads."""

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Results that may wait beyond one a thread: so many that no thread waits while the consumer is busy with several at once.
-_FEWEST_SPARE = 4
+_FEWEST_SPARE = 1
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from data.manifest import Part, Split, sha256_of_file
 
 # Rows are held back until this many row groups are full: fewer, larger calls.
-_GROUPS_PER_WRITE = 4
+_GROUPS_PER_WRITE = 1
 
 
 @dataclass(frozen=True)
