@@ -11,7 +11,7 @@ def distributed_scores(
     *,
     process_group: Any = None,
     weighted: bool = False,
-    memory_mib: int = 512,
+    memory_mib: int = 128,
     spill_dir: Path | None = None,
     source: str = "the evaluation",
 ) -> ExactScores:

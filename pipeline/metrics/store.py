@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.reading.pages import paged_array
 from pipeline.metrics.rows import Rows, collapse, merge_rows, sort_rows
 
 SECTION_ENTRIES = 1 << 20  # entries of a spilled run that are read at a time
@@ -55,8 +56,8 @@ class RowStore:
         self.capacity = max(memory_bytes // bytes_per_row, 1024)
         self.key_dtype = np.dtype(key_dtype)
         self.weighted = weighted
-        self._keys = np.empty(self.capacity, key_dtype)
-        self._weights = np.empty(self.capacity, np.float64) if weighted else None
+        self._keys = paged_array((self.capacity,), key_dtype)
+        self._weights = paged_array((self.capacity,), np.float64) if weighted else None
         self._used = 0
         self._spill_root = spill_dir
         self._spill_dir: Path | None = None
