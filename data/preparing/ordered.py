@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Results that may wait beyond one a thread: so many that no thread waits while the consumer is busy with several at once.
+# Results that may wait beyond one a thread, for few threads: each holds a block's rows, and more of them made nothing faster.
 _FEWEST_SPARE = 1
 
 

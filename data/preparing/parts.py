@@ -10,9 +10,6 @@ import pyarrow.parquet as pq
 
 from data.manifest import Part, Split, sha256_of_file
 
-# Rows are held back until this many row groups are full: fewer, larger calls.
-_GROUPS_PER_WRITE = 1
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -80,7 +77,7 @@ class PartWriter:
         self._num_taken += table.num_rows
         self._waiting.append(table)
         self._num_waiting += table.num_rows
-        if self._num_waiting >= self._row_group_rows * _GROUPS_PER_WRITE:
+        if self._num_waiting >= self._row_group_rows:
             self._write_waiting(self._num_waiting // self._row_group_rows * self._row_group_rows)
 
     def finished(self, next_block: int) -> Finished:

@@ -27,6 +27,8 @@ from torch.autograd.function import once_differentiable
 
 from sharding_plans.applying.held_bytes import table_kernels
 
+_ARGUMENTS = ("indices", "offsets", "per_sample_weights", "feature_requires_grad", "batch_size_per_feature_per_rank")
+"""Of the module's `forward`, in their order."""
 _FEWEST_VALUES = 2**20
 """Values that a batch looks up (ids times widths) from which on it pays to wake other threads, which takes a millisecond."""
 
@@ -34,35 +36,37 @@ _FEWEST_VALUES = 2**20
 def update_tables_by_all_threads(sharded: nn.Module) -> None:
     """From now on the threads of this rank share the fused tables of this model between them when they are updated."""
     for kernel in table_kernels(sharded):
-        if isinstance(kernel, SplitTableBatchedEmbeddingBagsCodegen) and _is_known(kernel):
+        if isinstance(kernel, SplitTableBatchedEmbeddingBagsCodegen) and kernel.use_cpu:
             kernel.register_forward_hook(_share_update, with_kwargs=True)
-
-
-def _is_known(kernel: Any) -> bool:
-    """Whether an update of the kernel's tables is one of those below, and nothing is done to the gradient before it."""
-    return (
-        kernel.use_cpu
-        and kernel.optimizer in _UPDATES
-        and kernel.weights_host.dtype == torch.float32
-        and kernel.pooling_mode != PoolingMode.NONE
-        and not kernel.optimizer_args.gradient_clipping
-    )
 
 
 def _share_update(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], pooled: Tensor) -> Tensor | None:
     """The pooled embeddings with another backward pass, where that is worth it."""
-    names = ("indices", "offsets", "per_sample_weights", "feature_requires_grad", "batch_size_per_feature_per_rank")
-    given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
+    given: dict[str, Any] = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
     indices, offsets, weights = given["indices"], given["offsets"], given.get("per_sample_weights")
-    is_plain = all(given.get(name) is None for name in names[3:]) and (weights is None or not weights.requires_grad)
     num_threads = torch.get_num_threads()
-    if pooled.grad_fn is None or not is_plain or num_threads == 1:
+    if pooled.grad_fn is None or num_threads == 1:
         return None
     if len(indices) * kernel.total_D < _FEWEST_VALUES * len(kernel.feature_table_map):
         pooled.grad_fn.register_prehook(partial(_set_threads, 1))
         pooled.grad_fn.register_hook(partial(_set_threads, num_threads))
         return None
+    if not _is_known(kernel, given):
+        return None
     return _Updated.apply(kernel.weights_host, pooled.detach(), kernel, indices, offsets, weights)  # pyright: ignore[reportReturnType]
+
+
+def _is_known(kernel: Any, given: dict[str, Any]) -> bool:
+    """Whether the backward pass does one of the updates below and nothing else: no gradient of weights, no clipping."""
+    weights = given.get("per_sample_weights")
+    return (
+        kernel.optimizer in _UPDATES
+        and kernel.weights_host.dtype == torch.float32
+        and kernel.pooling_mode != PoolingMode.NONE
+        and not kernel.optimizer_args.gradient_clipping
+        and all(given.get(name) is None for name in _ARGUMENTS[3:])
+        and (weights is None or not weights.requires_grad)
+    )
 
 
 def _set_threads(num_threads: int, *gradients: Any) -> None:
@@ -121,8 +125,8 @@ def _update(
     first, behind = share
     num_rows = (len(offsets) - 1) // (len(ends) - 1)
     ids, features = slice(ends[first], ends[behind]), slice(first, behind)
-    operation, of_optimizer = _UPDATES[kernel.optimizer]
-    operation(
+    name, of_optimizer = _UPDATES[kernel.optimizer]
+    getattr(torch.ops.fbgemm, f"split_embedding_backward_codegen_{name}_cpu")(
         gradient,
         kernel.weights_host.detach(),
         kernel.weights_placements[features],
@@ -155,14 +159,10 @@ def _of_rowwise_adagrad(kernel: Any, features: slice) -> tuple[Any, ...]:
     return *_of_adagrad(kernel, features), given.weight_decay, given.weight_decay_mode, given.max_norm
 
 
-def _operation(name: str) -> Callable[..., Any]:
-    return getattr(torch.ops.fbgemm, f"split_embedding_backward_codegen_{name}_cpu")
-
-
-_UPDATES: dict[EmbOptimType, tuple[Callable[..., Any], Callable[[Any, slice], tuple[Any, ...]]]] = {
-    EmbOptimType.EXACT_SGD: (_operation("sgd"), _of_sgd),
-    EmbOptimType.EXACT_ADAGRAD: (_operation("adagrad"), _of_adagrad),
-    EmbOptimType.EXACT_ROWWISE_ADAGRAD: (_operation("rowwise_adagrad"), _of_rowwise_adagrad),
+_UPDATES: dict[EmbOptimType, tuple[str, Callable[[Any, slice], tuple[Any, ...]]]] = {
+    EmbOptimType.EXACT_SGD: ("sgd", _of_sgd),
+    EmbOptimType.EXACT_ADAGRAD: ("adagrad", _of_adagrad),
+    EmbOptimType.EXACT_ROWWISE_ADAGRAD: ("rowwise_adagrad", _of_rowwise_adagrad),
 }
 
 

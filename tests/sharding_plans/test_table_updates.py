@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from fbgemm_gpu.split_embedding_configs import EmbOptimType
+from fbgemm_gpu.split_embedding_configs import EmbOptimType, SparseType
 from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation, PoolingMode
 from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
     ComputeDevice,
@@ -45,8 +45,8 @@ def kernel(optimizer: EmbOptimType, pooling: PoolingMode, *, is_shared: bool, **
     )
     generator = torch.Generator().manual_seed(1)
     for weights in made.split_embedding_weights():
-        weights.uniform_(-1, 1, generator=generator)
-    if is_shared and table_updates._is_known(made):
+        weights.copy_(torch.rand(weights.shape, generator=generator))
+    if is_shared:
         made.register_forward_hook(table_updates._share_update, with_kwargs=True)
     return made
 
@@ -108,10 +108,16 @@ def test_shares_keep_a_tables_features_together_and_are_about_as_large() -> None
     assert table_updates._shares(made, [0, 0, 0, 0, 0, 0, 900, 1800], 2) == [(0, 5), (5, 7)]
 
 
-def test_what_is_done_to_gradients_before_an_update_is_left_to_fbgemm() -> None:
-    assert not table_updates._is_known(
-        kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=False, gradient_clipping=True, max_gradient=1.0)
-    )
+def test_clipped_gradients_and_half_precision_are_left_to_fbgemm(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_updates, "_update", lambda *given: pytest.fail("was shared"))
+    for settings in ({"gradient_clipping": True, "max_gradient": 1e-3}, {"weights_precision": SparseType.FP16}):
+        pair = [
+            kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=shared, **settings) for shared in (True, False)
+        ]
+        for shared, whole in zip(*(train(each, is_weighted=False) for each in pair), strict=True):
+            assert torch.equal(shared, whole)
 
 
 def test_a_small_update_is_one_threads(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
