@@ -35,8 +35,10 @@ def _be_rank(
     import torch
     import torch.distributed as dist
 
+    from pipeline.logs import set_up_logging
     from pipeline.ranks import Ranks
 
+    set_up_logging(is_quiet_rank=True)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(num_ranks), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(num_ranks))
     torch.set_num_threads(1)
     timeout = timedelta(seconds=300)

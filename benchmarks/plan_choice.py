@@ -31,6 +31,7 @@ from sharding_plans.files.plan_conversion import live_plan_file
 from sharding_plans.files.scored_plans import score
 from sharding_plans.machines.hardware import read_profile
 from sharding_plans.planning.planner import make_plan
+from sharding_plans.planning.quiet import quiet_torchrec
 from sharding_plans.strategies.strategy_catalog import STRATEGIES
 from sharding_plans.tables.from_model import build_tables_module
 
@@ -44,6 +45,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--models", type=int, nargs="+", default=range(len(COMPARED)))
     asked = parser.parse_args()
+    if not PROFILE.is_file():
+        raise SystemExit(f"{PROFILE} is missing: run python -m benchmarks.plan_truth calibrate --ranks {asked.ranks} first")
     print(f"{asked.ranks} ranks, {asked.pairs} pairs of {asked.steps} steps")
     print(f"{'':40}{'default ms':>11}{'chosen ms':>11}{'gain':>7}{'quartiles':>13}{'estimated':>11}")
     on_ranks(asked.ranks, compare, [COMPARED[i] for i in asked.models], asked.pairs, asked.steps)
@@ -64,9 +67,11 @@ def compare(ranks: Ranks, workloads: list[Workload], num_pairs: int, steps: int)
 def torchrec_default(workload: Workload, num_ranks: int) -> PlanFile:
     """What TorchRec's planner chooses by itself: its own sharder, topology and estimates, one id a bag."""
     tables = probe_tables(workload, OPTIMIZER)
+    with quiet_torchrec():  # which would have topologies made by its factory alone
+        topology = Topology(world_size=num_ranks, compute_device="cpu", local_world_size=num_ranks)
     planned = make_plan(
         build_tables_module(tables),
-        Topology(world_size=num_ranks, compute_device="cpu", local_world_size=num_ranks),
+        topology,
         local_batch_size=workload.global_batch_size // num_ranks,
         sharders=[EmbeddingBagCollectionSharder()],
     )
