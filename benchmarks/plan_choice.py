@@ -46,7 +46,9 @@ def main() -> None:
     parser.add_argument("--models", type=int, nargs="+", default=range(len(COMPARED)))
     asked = parser.parse_args()
     if not PROFILE.is_file():
-        raise SystemExit(f"{PROFILE} is missing: run python -m benchmarks.plan_truth calibrate --ranks {asked.ranks} first")
+        raise SystemExit(
+            f"{PROFILE} is missing: run python -m benchmarks.plan_truth calibrate --ranks {asked.ranks} first"
+        )
     print(f"{asked.ranks} ranks, {asked.pairs} pairs of {asked.steps} steps")
     print(f"{'':40}{'default ms':>11}{'chosen ms':>11}{'gain':>7}{'quartiles':>13}{'estimated':>11}")
     on_ranks(asked.ranks, compare, [COMPARED[i] for i in asked.models], asked.pairs, asked.steps)
