@@ -25,6 +25,12 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _NEVER))
 
 
+def give_back_freed_memory() -> None:
+    """Return to the system what steps freed and glibc kept: for when other work than such steps follows."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def ask_for_large_pages() -> None:
     """Make torch take tensors of 2 MiB and more in pages of 2 MiB, where the kernel gives them to who asks (`madvise`).
 

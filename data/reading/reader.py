@@ -16,12 +16,14 @@ from data.batch import Batch
 from data.errors import DataError
 from data.reading.blocks import Block, OneHotLayout, batches_of
 from data.reading.order import DEFAULT_WINDOW_ROWS, SampleOrder
-from data.reading.prefetch import DEFAULT_PREFETCH, Prefetched
+from data.reading.prefetch import Prefetched
 from data.reading.row_pool import PADDING_ADDRESS, RowPool
 from data.reading.shares import check_one_step, eval_share, even_batch_size, train_batch_size
 from data.reading.stored_split import PREPARE_AGAIN, Piece, StoredSplit
 from data.schema import Schema
 
+WINDOWS_AHEAD = 1
+"""Windows that wait decoded, besides one that is being decoded and one gathered: each takes tens of MiB."""
 EVAL_WINDOW_ROWS = 16_384
 """Rows of a rank that evaluation decodes at a time: nothing is shuffled, so a few batches ahead are enough."""
 _EVAL_OPEN_PARTS = 2
@@ -51,7 +53,7 @@ class TrainReader:
         num_epochs: int,
         start_step: int = 0,
         window_rows: int = DEFAULT_WINDOW_ROWS,
-        prefetch: int = DEFAULT_PREFETCH,
+        prefetch: int = WINDOWS_AHEAD,
         verify_pages: bool = True,
     ) -> None:
         self._batch_size = train_batch_size(global_batch_size, rank, num_ranks)
@@ -129,7 +131,7 @@ class EvalReader:
         global_batch_size: int,
         rank: int,
         num_ranks: int,
-        prefetch: int = DEFAULT_PREFETCH,
+        prefetch: int = WINDOWS_AHEAD,
     ) -> None:
         self._batch_size = even_batch_size(global_batch_size, rank, num_ranks)
         self._stored = StoredSplit(directory, split)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
+from pipeline.allocation import give_back_freed_memory
 from pipeline.assembly import assemble, learning_tables, plan_for, save_plan, table_shapes, with_negatives_kept
 from pipeline.checkpointing.saving import Saver
 from pipeline.config import TrainConfig
@@ -78,6 +79,7 @@ def _whole_run(config: TrainConfig, ranks: Ranks, life: Heartbeat | NoHeartbeat)
     saver = Saver(directory.checkpoints, config.checkpoint, ranks)
     with noticing_sigterm() as asked_to_stop:
         outcome = _train(learner, batches, directory, saver, ranks, standing, asked_to_stop, life)
+        give_back_freed_memory()
         last = learner.save(saver, outcome.standing, ranks)
         saver.wait()
     if outcome.was_asked_to_stop:
