@@ -16,7 +16,7 @@ from pipeline.training.train_auc import TrainAuc
 
 COUNT_FAULTS = """
 import resource
-from pipeline.allocation import keep_freed_memory
+from pipeline.allocation import give_back_freed_memory, keep_freed_memory
 
 def faults_of_a_block():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,10 +27,12 @@ assert faults_of_a_block() > 10_000 and faults_of_a_block() > 10_000  # 64 MiB a
 assert keep_freed_memory()
 faults_of_a_block()
 assert faults_of_a_block() < 1000, "the block came from the kernel again"
+give_back_freed_memory()
+assert faults_of_a_block() > 10_000, "the block was kept"
 """
 
 
-def test_a_block_that_was_freed_is_taken_again_without_asking_the_kernel() -> None:
+def test_a_freed_block_is_taken_again_without_asking_the_kernel_until_it_is_given_back() -> None:
     subprocess.run([sys.executable, "-c", COUNT_FAULTS], check=True, timeout=60)
 
 
