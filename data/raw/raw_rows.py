@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from data.criteo import NUM_DENSE, NUM_FIELDS
+from data.criteo import NUM_DENSE, NUM_FIELDS, NUM_SPARSE
 from data.raw.bad_lines import BadLine
 from data.raw.fixed_fields import FixedFields
 from data.raw.raw_blocks import TextBlock
@@ -95,7 +95,15 @@ def _bad_line(block: TextBlock, index: int, kind: str, lines: list[bytes]) -> Ba
 
 def _parse_text(text: bytes, places: np.ndarray, block: TextBlock) -> RawRows | None:
     """The rows of the lines at `places` of the block, or none if there is any that is not as the format says."""
-    pieces = []
+    shapes = (
+        ((), np.int8),
+        ((NUM_DENSE,), np.int64),
+        ((NUM_DENSE,), bool),
+        ((NUM_SPARSE,), np.uint32),
+        ((NUM_SPARSE,), bool),
+    )
+    arrays = [np.empty((*shape, len(places)), dtype) for shape, dtype in shapes]
+    end = 0
     for piece in _pieces_of_lines(text):
         fields = FixedFields.of(piece, NUM_FIELDS)
         labels = fields.binary_digits(0) if fields else None
@@ -103,10 +111,10 @@ def _parse_text(text: bytes, places: np.ndarray, block: TextBlock) -> RawRows | 
         ids = fields.hex_words(slice(1 + NUM_DENSE, NUM_FIELDS)) if fields else None
         if labels is None or integers is None or ids is None:
             return None
-        pieces.append((labels, *integers, *ids))
-    labels, integers, integer_missing, ids, id_missing = (
-        np.concatenate(arrays, axis=-1) for arrays in zip(*pieces, strict=True)
-    )
+        start, end = end, end + len(labels)
+        for array, values in zip(arrays, (labels, *integers, *ids), strict=True):
+            array[..., start:end] = values
+    labels, integers, integer_missing, ids, id_missing = arrays
     return RawRows(
         row_ids=block.first_row_id + places,
         places=places,

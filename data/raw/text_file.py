@@ -36,9 +36,11 @@ class TextFile:
             if num_kept < self._block_bytes:
                 continue
             lines, rest = _cut_behind_last_line(b"".join(kept), self._file, self._block_bytes)
-            yield lines, self._num_bytes - reported, False
-            reported = self._num_bytes
-            kept, num_kept = [rest], len(rest)
+            num_source_bytes, reported = self._num_bytes - reported, self._num_bytes
+            kept, num_kept = [rest], len(rest)  # so that a block under work is held once
+            del text, rest
+            yield lines, num_source_bytes, False
+            del lines
         last = b"".join(kept)
         if self.is_cut_off or (last and not last.endswith(b"\n")):
             last += b"\n"
