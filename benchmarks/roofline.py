@@ -31,7 +31,7 @@ from data.batch import Batch
 from data.generating.random_rows import random_schema
 from models.build import build_ranker
 from models.card import model_card
-from models.layer_products import input_gradient, weight_gradient
+from models.layer_products import input_gradient, parameter_gradients
 from pipeline.config import TrainConfig
 from pipeline.measuring.marks import Marks
 from pipeline.ranks import joined_ranks
@@ -112,7 +112,7 @@ def _gemm_ms(size: int, dtype: torch.dtype, device: torch.device) -> list[float]
     out = torch.empty(size, size, device=device, dtype=dtype)
     pairs = ((left, right), (left, right.t()), (left.t(), right))
     ways = [partial(torch.mm, *pair, out=out) for pair in pairs]
-    ways += [partial(product, left, right) for product in (input_gradient, weight_gradient)]
+    ways += [partial(input_gradient, left, right), partial(parameter_gradients, left, right, left, has_bias=False)]
     return [_best_ms(way, device) for way in ways]
 
 

@@ -15,10 +15,14 @@ from torch.nn import functional
 
 _onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """x, weight, bias or None, name of what follows, its two arguments: private to torch, so a test holds it to `addmm`."""
+_onednn_gradients: Any = torch.ops.aten.mkldnn_linear_backward_weights
+"""Gradient and x as oneDNN's tensors, the weight (of which its shape is taken), whether there is a bias."""
 _HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _TYPES = (torch.float32, torch.bfloat16)
 _LARGE = 2**24
 """Multiply-adds of a product, B * I * O, from which on oneDNN makes up for what a call costs, some 70 microseconds."""
+_WIDE = 384
+"""Features that go in and come out from which on oneDNN's own gradient takes less time than a product of transposed copies."""
 _VECTOR, _LARGE_WEIGHT = 16, 2**16
 """Floats of the widest vector register there is on CPUs; values of a weight from which on MKL minds it."""
 
@@ -44,13 +48,18 @@ def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
     return gradient.mm(functional.pad(weight, (0, odd)))[:, :-odd]
 
 
-def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """gradient^T x: [O, I] from gradient [B, O] and x [B, I]."""
-    if gradient.dtype != torch.float32 or not _is_faster(gradient, gradient.shape[1] * x.shape[1]):
-        return gradient.t().mm(x)
-    if x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
-        return _onednn(x.t(), gradient.t(), None, "none", [], "").t().contiguous()
-    return _onednn(gradient.t(), x.t(), None, "none", [], "")
+def parameter_gradients(gradient: Tensor, x: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor | None]:
+    """gradient^T x, [O, I] from gradient [B, O] and x [B, I], and the sum of the gradient's rows, [O], if there is a bias."""
+    if gradient.dtype != torch.float32 or not _is_faster(gradient, weight.numel()):
+        of_weight = gradient.t().mm(x)
+    elif min(weight.shape) >= _WIDE:
+        found = _onednn_gradients(gradient.to_mkldnn(), x.to_mkldnn(), weight, has_bias)
+        return found[0].to_dense(), found[1].to_dense() if has_bias else None
+    elif x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
+        of_weight = _onednn(x.t(), gradient.t(), None, "none", [], "").t().contiguous()
+    else:
+        of_weight = _onednn(gradient.t(), x.t(), None, "none", [], "")
+    return of_weight, gradient.sum(0) if has_bias else None
 
 
 def _is_faster(rows: Tensor, num_weights: int) -> bool:

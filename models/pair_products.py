@@ -39,7 +39,7 @@ class PairProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
-        vectors = torch.cat([dense, embedded.to(dense.dtype)], dim=1).view(embedded.shape[0], -1, dim)
+        vectors = _side_by_side(dense, embedded).view(embedded.shape[0], -1, dim)
         ctx.save_for_backward(vectors, places)
         ctx.width, ctx.embedded_type, num_vectors = dense.shape[1], embedded.dtype, vectors.shape[1]
         ctx.is_with_itself = len(pairs) > num_vectors * (num_vectors - 1) // 2
@@ -51,15 +51,34 @@ class PairProducts(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         vectors, places = ctx.saved_tensors
-        places = places.view(vectors.shape[1], vectors.shape[1])
-        has_dense = int(ctx.width > 0)
-        # Apart, so that the larger one is in one piece, as FBGEMM wants it.
-        of_embedded = torch.bmm(_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors)
-        of_embedded = of_embedded.flatten(1).to(ctx.embedded_type)
-        if not has_dense:
+        of_dense, of_embedded = _of_vectors(ctx, gradient, vectors, places.view(vectors.shape[1], vectors.shape[1]))
+        of_embedded = of_embedded.to(ctx.embedded_type).flatten(1)
+        if of_dense is None:
             return gradient.new_empty(len(gradient), 0), of_embedded, None, None, None
-        of_dense = torch.bmm(_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1)
-        return of_dense.add_(gradient[:, : ctx.width]), of_embedded, None, None, None
+        return of_dense + gradient[:, : ctx.width], of_embedded, None, None, None
+
+
+def _side_by_side(dense: Tensor, embedded: Tensor) -> Tensor:
+    """Both of a row behind each other, in the type of the dense vector: [B, width + F * D]."""
+    if dense.dtype == embedded.dtype:
+        return torch.cat([dense, embedded], dim=1)
+    width = dense.shape[1]
+    vectors = dense.new_empty(dense.shape[0], width + embedded.shape[1])
+    vectors[:, :width], vectors[:, width:] = dense, embedded
+    return vectors
+
+
+def _of_vectors(ctx: Any, gradient: Tensor, vectors: Tensor, places: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The gradient of the dense vector, [B, D], if there is one, and of the embeddings, [B, F, D]."""
+    has_dense = int(ctx.width > 0)
+    if has_dense and gradient.dtype != ctx.embedded_type:  # the embeddings' is copied to another type in any case
+        whole = torch.bmm(_of_products(gradient, places, 0, ctx.is_with_itself), vectors)
+        return whole[:, 0], whole[:, 1:]
+    # Apart, so that the larger one is in one piece, as FBGEMM wants it.
+    of_embedded = torch.bmm(_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors)
+    if not has_dense:
+        return None, of_embedded
+    return torch.bmm(_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1), of_embedded
 
 
 def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tuple[Tensor, Tensor]:

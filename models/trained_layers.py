@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
 
-from models.layer_products import input_gradient, layer_output, weight_gradient
+from models.layer_products import input_gradient, layer_output, parameter_gradients
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
 
@@ -58,8 +58,7 @@ class Layers(torch.autograd.Function):
         if not ctx.is_output:
             gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
         for at in range(len(weights) - 1, -1, -1):
-            of_bias = gradient.sum(0) if ctx.have_bias[at] else None
-            of_parameters[:0] = [weight_gradient(gradient, inputs[at]), of_bias]
+            of_parameters[:0] = parameter_gradients(gradient, inputs[at], weights[at], ctx.have_bias[at])
             if at == 0 and not ctx.needs_input_grad[0]:
                 break
             gradient = input_gradient(gradient, weights[at])
