@@ -40,6 +40,7 @@ from sharding_plans.planning.quiet import quiet_torchrec
 
 GOAL = 0.6
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WAYS = {"fp32": [], "fp32 compiled": ["--training.compile=true"], "bf16": ["--training.precision=bf16"]}
 SIZES = (256, 512, 1024, 2048, 4096)
 LONGEST_PRODUCT_S, LONGEST_STEP_S = 2.0, 1.0
 TABLE_PARTS, DENSE_PARTS = ("lookup", "table_backward"), ("dense_forward", "dense_backward")
@@ -54,11 +55,11 @@ def main() -> None:
         for name, value in machine.items():
             print(f"  {name:<24} {value:10,.1f}")
         steps = {}
-        for precision in asked.precisions:
-            config = _affordable(shape, precision, asked.device, machine)
+        for name in asked.ways:
+            config = _affordable(shape, WAYS[name], asked.device, machine)
             job = live_job(config, ranks)
-            steps[precision] = measured = step_fractions(job, machine, asked.steps)
-            print_step(precision, measured)
+            steps[name] = measured = step_fractions(job, machine, asked.steps)
+            print_step(name, measured)
             del job
     print(
         json.dumps(
@@ -67,14 +68,14 @@ def main() -> None:
     )
 
 
-def _affordable(shape: dict[str, Any], precision: str, device: str, machine: dict[str, float]) -> TrainConfig:
+def _affordable(shape: dict[str, Any], way: list[str], device: str, machine: dict[str, float]) -> TrainConfig:
     """The job, its batch halved until the products of a step take no more than LONGEST_STEP_S at this machine's peak."""
     batch = shape["batch"]
     while True:
         settings = shardline_settings({**shape, "batch": batch})
-        config = train_config([*settings, f"--training.precision={precision}", f"--device={device}"])
+        config = train_config([*settings, *way, f"--device={device}"])
         flops = sum(arch_flops(config).values()) * batch
-        if flops / machine[f"gemm_{precision}_gflop_per_s"] / 1e9 <= LONGEST_STEP_S or batch <= 64:
+        if flops / _peak(machine, config) / 1e9 <= LONGEST_STEP_S or batch <= 64:
             return config
         batch //= 2
 
@@ -82,7 +83,9 @@ def _affordable(shape: dict[str, Any], precision: str, device: str, machine: dic
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8192, help="rows of a step")
-    parser.add_argument("--precisions", nargs="+", default=list(DTYPES), choices=DTYPES)
+    parser.add_argument(
+        "--ways", nargs="+", default=list(WAYS), choices=WAYS, help="of training: precision, compiled or not"
+    )
     parser.add_argument("--steps", type=int, default=15, help="steps measured whole, and as many by part, in turn")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--quick", action="store_true", help="a tiny model, to see that everything works")
@@ -114,6 +117,11 @@ def _gemm_ms(size: int, dtype: torch.dtype, device: torch.device) -> list[float]
     ways = [partial(torch.mm, *pair, out=out) for pair in pairs]
     ways += [partial(input_gradient, left, right), partial(parameter_gradients, left, right, left, has_bias=False)]
     return [_best_ms(way, device) for way in ways]
+
+
+def _peak(machine: dict[str, float], config: TrainConfig) -> float:
+    """GFLOP/s of matrix products in the precision of the job."""
+    return machine[f"gemm_{config.training.precision}_gflop_per_s"]
 
 
 def _copy(device: torch.device) -> float:
@@ -162,7 +170,7 @@ def step_fractions(job: LiveJob, machine: dict[str, float], steps: int) -> dict[
 def bounds_ms(job: LiveJob, machine: dict[str, float]) -> dict[str, float]:
     """The least milliseconds of each part that has a bound."""
     rows, card = len(job.batches[0].labels), model_card(job.config.model, job.schema)
-    peak = machine[f"gemm_{job.config.training.precision}_gflop_per_s"] * 1e6
+    peak = _peak(machine, job.config) * 1e6
     moved = table_bytes(job, job.batches[0])
     bounds = {part: flops * rows / peak for part, flops in arch_flops(job.config).items()}
     bounds |= {part: size / (machine["copy_gb_per_s"] * 1e6) for part, size in moved.items()}
@@ -211,10 +219,10 @@ def _measured(job: LiveJob, steps: int) -> tuple[float, dict[str, float]]:
     return median(whole[3:]), {part: median(each.get(part, 0.0) for each in cut[3:]) for part in PARTS}
 
 
-def print_step(precision: str, found: dict[str, Any]) -> None:
+def print_step(name: str, found: dict[str, Any]) -> None:
     reached = f"{found['fraction']:.0%} of the bound reached"
     print(
-        f"\n{precision}, batch {found['batch']}: bound {found['bound_ms']:.1f} ms, measured {found['ms']:.1f} ms, {reached}"
+        f"\n{name}, batch {found['batch']}: bound {found['bound_ms']:.1f} ms, measured {found['ms']:.1f} ms, {reached}"
     )
     print(f"  {'part':<18}{'bound ms':>10}{'measured ms':>13}{'reached':>9}")
     for part, each in found["parts"].items():

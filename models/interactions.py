@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from models.compiled_products import compiled_pair_products
 from models.mlp import MLP, fill_normal
 from models.pair_products import pair_products, pairs_and_places, trained_pair_products
 from models.trained_layers import trained_layers
@@ -18,9 +19,10 @@ class DotInteraction(nn.Module):
     """Dot products of all pairs of the dense vector and the embeddings, behind the dense vector itself (arXiv 1906.00091, 2.2).
 
     For the vectors v_0 (dense), v_1 .. v_F the output is v_0 followed by v_i . v_j for all i > j; `with_itself` for all i >= j.
-    Without dense features (width 0) only the embeddings meet.
+    Without dense features (width 0) only the embeddings meet. `is_compiled`: trained by loops that `torch.compile` makes of it.
     """
 
+    is_compiled = False
     pairs: Tensor
     places: Tensor
 
@@ -36,7 +38,8 @@ class DotInteraction(nn.Module):
 
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         if self.training and torch.is_grad_enabled():
-            return trained_pair_products(dense, embedded, self.pairs, self.places, self.dim)
+            trained = compiled_pair_products if self.is_compiled else trained_pair_products
+            return trained(dense, embedded, self.pairs, self.places, self.dim)
         return pair_products(dense, embedded, self.pairs, self.dim)
 
 

@@ -72,13 +72,13 @@ def _of_vectors(ctx: Any, gradient: Tensor, vectors: Tensor, places: Tensor) -> 
     """The gradient of the dense vector, [B, D], if there is one, and of the embeddings, [B, F, D]."""
     has_dense = int(ctx.width > 0)
     if has_dense and gradient.dtype != ctx.embedded_type:  # the embeddings' is copied to another type in any case
-        whole = torch.bmm(_of_products(gradient, places, 0, ctx.is_with_itself), vectors)
+        whole = torch.bmm(gradient_of_products(gradient, places, 0, ctx.is_with_itself), vectors)
         return whole[:, 0], whole[:, 1:]
     # Apart, so that the larger one is in one piece, as FBGEMM wants it.
-    of_embedded = torch.bmm(_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors)
+    of_embedded = torch.bmm(gradient_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors)
     if not has_dense:
         return None, of_embedded
-    return torch.bmm(_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1), of_embedded
+    return torch.bmm(gradient_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1), of_embedded
 
 
 def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tupl
     return rows * num_vectors + columns, places.flatten()
 
 
-def _of_products(gradient: Tensor, places: Tensor, first: int, is_with_itself: bool) -> Tensor:
+def gradient_of_products(gradient: Tensor, places: Tensor, first: int, is_with_itself: bool) -> Tensor:
     """The gradient of products of vectors `first` and later with all n, [B, n - first, n], from the output's [B, width + P]."""
     places = places[first:]
     whole = _columns(gradient, places.flatten()).view(-1, *places.shape)

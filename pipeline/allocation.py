@@ -9,6 +9,8 @@ _LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of glibc's mallopt(3) as numbers, from <malloc.h>."""
 _NEVER = 2**31 - 1
+_CREEP = 1.02
+"""How far a process may grow before what it has freed goes back."""
 
 
 def keep_freed_memory() -> bool:
@@ -29,6 +31,22 @@ def give_back_freed_memory() -> None:
     """Return to the system what steps freed and glibc kept: for when other work than such steps follows."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class HeapWatch:
+    """Keeps kept memory from creeping up: over thousands of steps what is free falls into pieces too small for the next one."""
+
+    def __init__(self) -> None:
+        self._expected = 0
+        self._was_given_back = True
+
+    def look(self, resident_bytes: int) -> None:
+        """To be called between steps, every some of them. What they take again after it was given back, the process may keep."""
+        if self._was_given_back:
+            self._expected = max(self._expected, resident_bytes)
+        self._was_given_back = resident_bytes > _CREEP * self._expected
+        if self._was_given_back:
+            give_back_freed_memory()
 
 
 def ask_for_large_pages() -> None:

@@ -12,6 +12,7 @@ from models.training_task import TrainingTask
 from pipeline.config import TrainConfig
 from pipeline.ranks import Ranks
 from pipeline.sources import Source, local_batch_size
+from pipeline.training.compiling import compile_interactions
 from pipeline.training.optimizers import attach_sparse_optimizer
 from sharding_plans.applying.apply import table_configs
 from sharding_plans.config import PlanConfig
@@ -37,6 +38,8 @@ def assemble(config: TrainConfig, source: Source, device: str) -> TrainingTask:
         dense_scale=source.dense_scale,
         num_slices=config.training.micro_batches,
     )
+    if config.training.compile:
+        compile_interactions(ranker, device)
     _check_watched(config.training.watch_target, source.schema.targets)
     task = TrainingTask(ranker, config.loss, source.schema.targets)
     attach_sparse_optimizer(task, config.optimizer.sparse, device, frozen=ranker.frozen_tables)

@@ -59,6 +59,9 @@ class TrainingConfig:
     """Stop after this many evaluations on the val split without a gain; none: go on."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16`: matrix products of training in bfloat16 (autocast); weights, tables, losses and evaluations stay float32."""
+    compile: bool = False
+    """Train the dot interaction by loops compiled for this processor (float32, CPU alone): faster, after some seconds at the
+    start. Needs a C++ compiler; the last bits of results differ."""
     threads_per_rank: int | None = None
     """CPU threads of each rank; none: the cores shared out evenly."""
     timeout_s: float = 600.0
@@ -74,6 +77,11 @@ class TrainingConfig:
             raise ConfigError(f"training.timeout_s is {self.timeout_s}; it must be above 0.")
         if self.stop_at_auc is not None and not 0.5 < self.stop_at_auc <= 1.0:
             raise ConfigError(f"training.stop_at_auc is {self.stop_at_auc}; an AUC to reach lies above 0.5, up to 1.")
+        if self.compile and self.precision == "bf16":
+            raise ConfigError(
+                "training.compile is for float32, and training.precision is bf16, whose products compiling does not beat: "
+                "leave one of them out."
+            )
         if self.min_gain < 0:
             raise ConfigError(f"training.min_gain is {self.min_gain}; it must be 0 or more.")
         for name in ("stop_at_auc", "patience"):

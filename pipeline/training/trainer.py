@@ -15,6 +15,7 @@ from torchrec.distributed import DistributedModelParallel
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from data.batch import Batch
+from pipeline.allocation import HeapWatch
 from pipeline.checkpoint_config import CheckpointConfig
 from pipeline.config import TrainConfig, TrainingConfig
 from pipeline.profiling.recording import NoProfile, StepProfile
@@ -106,7 +107,7 @@ class Trainer:
         self._last_step = last_step(self._config, batches)
         self._pipeline = self._pipeline_of(optimizer)
         self._training_seconds = 0.0
-        self._seen = SeenSteps(self._config.log_every_steps, ranks.device)
+        self._seen, self._heap = SeenSteps(self._config.log_every_steps, ranks.device), HeapWatch()
 
     def _pipeline_of(self, optimizer: torch.optim.Optimizer) -> "StepByStep | TrainPipelineSparseDist":
         timed: Any = self._clock.timed_optimizer(optimizer)
@@ -207,6 +208,7 @@ class Trainer:
         loss = self._mean_loss()
         by_part, seconds_per_step = self._clock.read()
         self._training_seconds += seconds_per_step * num_steps
+        resident_bytes = psutil.Process().memory_info().rss
         row = {
             "train/loss": loss,
             **self._auc.take(),
@@ -214,8 +216,9 @@ class Trainer:
             "lr/dense": self._schedule.learning_rates()["dense"],
             "perf/samples_per_s": self._config.global_batch_size / seconds_per_step,
             **{f"time/{name}": value for name, value in by_part.items()},
-            "memory/rss_gib": psutil.Process().memory_info().rss / 2**30,
+            "memory/rss_gib": resident_bytes / 2**30,
         }
+        self._heap.look(resident_bytes)
         self._log.training(self._step, row)
 
     def _mean_loss(self) -> float:

@@ -134,7 +134,7 @@ def test_the_smallest_parts_run_and_leave_a_report_with_its_plots(
         assert image.read_text().startswith("<svg")
     assert "quick size" in text
     results_json = json.loads(page.with_suffix(".json").read_text())["results"]
-    assert set(results_json["roofline"]["steps"]) == {"fp32", "bf16"}
+    assert set(results_json["roofline"]["steps"]) == {"fp32", "fp32 compiled", "bf16"}
     assert len(results_json["growth"]["curves"]["batch"]["points"]) == 2
 
 

@@ -127,6 +127,23 @@ def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, de
     torch.testing.assert_close(found[0], found[1])
 
 
+@pytest.mark.parametrize(("with_itself", "dense_width"), [(False, 4), (True, 4), (True, 0)])
+def test_compiled_dot_products_and_their_gradients_are_the_same_at_any_batch_size(
+    with_itself: bool, dense_width: int
+) -> None:
+    generator = torch.Generator().manual_seed(7)
+    interaction = DotInteraction(dense_width, 4, 5, with_itself=with_itself)
+    for rows in (7, 40, 33):  # compiled for the first, then once more for every other
+        drawn = [torch.randn(rows, width, generator=generator) for width in (dense_width, 5 * 4)]
+        found = []
+        for interaction.is_compiled in (True, False):
+            dense, embedded = (values.clone().requires_grad_() for values in drawn)
+            out = interaction(dense, embedded)
+            out.square().sum().backward()
+            found.append((out, dense.grad, embedded.grad))
+        torch.testing.assert_close(found[0], found[1])
+
+
 @pytest.mark.parametrize("is_output", [False, True])
 def test_layers_as_one_step_of_autograd_give_its_values_and_gradients_to_the_bit(is_output: bool) -> None:
     generator = torch.Generator().manual_seed(4)

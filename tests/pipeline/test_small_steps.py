@@ -36,6 +36,35 @@ def test_a_freed_block_is_taken_again_without_asking_the_kernel_until_it_is_give
     subprocess.run([sys.executable, "-c", COUNT_FAULTS], check=True, timeout=60)
 
 
+WATCH_A_CREEPING_HEAP = """
+import psutil
+from pipeline.allocation import HeapWatch, keep_freed_memory
+
+def resident():
+    return psutil.Process().memory_info().rss
+
+def take_and_free():
+    b"x" * (200 << 20)
+
+keep_freed_memory()
+watch, before = HeapWatch(), resident()
+watch.look(before)
+watch.look(before)
+take_and_free()
+assert resident() > before + (190 << 20)
+watch.look(resident())
+assert resident() < before + (20 << 20), "what was freed was not given back"
+take_and_free()  # again: so a step needs it
+watch.look(resident())
+watch.look(resident())
+assert resident() > before + (190 << 20), "what every step takes was given back again"
+"""
+
+
+def test_memory_that_creeps_up_is_given_back_and_what_steps_need_is_kept() -> None:
+    subprocess.run([sys.executable, "-c", WATCH_A_CREEPING_HEAP], check=True, timeout=60)
+
+
 COUNT_LARGE_PAGES = """
 import re
 from pathlib import Path

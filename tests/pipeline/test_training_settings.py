@@ -82,6 +82,37 @@ def test_training_ends_when_patience_does(train: Train, capsys: pytest.CaptureFi
     assert "no gain in val auc over 2 evaluations" in json.dumps(json.loads((run / "report.json").read_text()))
 
 
+def test_a_compiled_run_has_the_losses_of_any_other(train: Train) -> None:
+    compiled = train("--training.max_steps=8 --training.compile=true", "compiled")
+    plain = train("--training.max_steps=8", "plain")
+
+    assert losses_of(compiled) == pytest.approx(losses_of(plain), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "compiler", "reason"),
+    [
+        (["--training.precision=bf16"], "g++", "training.precision is bf16"),
+        (["--model.ranker=wide_and_deep"], "g++", "no dot interaction"),
+        ([], "no-such-compiler", "the C++ compiler no-such-compiler is not there"),
+    ],
+)
+def test_what_cannot_be_compiled_is_said_before_anything_is_written(
+    settings: list[str],
+    compiler: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    command = ["train", "--data.source=random", "--device=cpu", f"--runs_dir={tmp_path}", "--training.compile=true"]
+
+    assert main([*command, *settings]) == 2
+    assert reason in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def losses_by_slices(slices: list[int]) -> list[list[float]]:
     """On a rank: local losses of a sharded DLRM whose arch computes the batch in so many slices."""
     found = []
