@@ -5,6 +5,8 @@ import ctypes
 import os
 from pathlib import Path
 
+from data.freed_memory import give_back_freed_memory
+
 _LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of glibc's mallopt(3) as numbers, from <malloc.h>."""
@@ -25,12 +27,6 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _NEVER))
-
-
-def give_back_freed_memory() -> None:
-    """Return to the system what steps freed and glibc kept: for when other work than such steps follows."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class HeapWatch:

@@ -35,7 +35,7 @@ class TextFile:
             num_kept += len(text)
             if num_kept < self._block_bytes:
                 continue
-            lines, rest = _cut_behind_last_line(b"".join(kept), self._file, self._block_bytes)
+            lines, rest = _cut_behind_last_line(kept, self._file, self._block_bytes)
             num_source_bytes, reported = self._num_bytes - reported, self._num_bytes
             kept, num_kept = [rest], len(rest)  # so that a block under work is held once
             del text, rest
@@ -132,11 +132,12 @@ class _Chunks:
         self.closed = True
 
 
-def _cut_behind_last_line(text: bytes, file: Path, block_bytes: int) -> tuple[bytes, bytes]:
-    end = text.rfind(b"\n") + 1
-    if end == 0:
-        raise DataError(
-            f"{file} has a line of more than {block_bytes:,} bytes. Expected lines of text that end in LF, each shorter than"
-            " a block: correct the file, or give prepare.block_mib more."
-        )
-    return text[:end], text[end:]
+def _cut_behind_last_line(texts: list[bytes], file: Path, block_bytes: int) -> tuple[bytes, bytes]:
+    """The whole lines of the texts, one behind the other, and what follows them."""
+    for last in range(len(texts) - 1, -1, -1):
+        if end := texts[last].rfind(b"\n") + 1:
+            return b"".join((*texts[:last], texts[last][:end])), b"".join((texts[last][end:], *texts[last + 1 :]))
+    raise DataError(
+        f"{file} has a line of more than {block_bytes:,} bytes. Expected lines of text that end in LF, each shorter than"
+        " a block: correct the file, or give prepare.block_mib more."
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from pipeline.allocation import give_back_freed_memory
+from data.freed_memory import give_back_freed_memory
 from pipeline.assembly import assemble, learning_tables, plan_for, save_plan, table_shapes, with_negatives_kept
 from pipeline.checkpointing.saving import Saver
 from pipeline.config import TrainConfig

@@ -16,7 +16,8 @@ from pipeline.training.train_auc import TrainAuc
 
 COUNT_FAULTS = """
 import resource
-from pipeline.allocation import give_back_freed_memory, keep_freed_memory
+from data.freed_memory import give_back_freed_memory
+from pipeline.allocation import keep_freed_memory
 
 def faults_of_a_block():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
