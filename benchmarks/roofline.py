@@ -28,13 +28,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.live_job import LiveJob, live_job, train_config
 from benchmarks.throughput import DLRM, QUICK, shardline_settings
 from data.batch import Batch
+from data.errors import ConfigError
 from data.generating.random_rows import random_schema
 from models.build import build_ranker
 from models.card import model_card
 from models.layer_products import input_gradient, parameter_gradients
 from pipeline.config import TrainConfig
 from pipeline.measuring.marks import Marks
-from pipeline.ranks import joined_ranks
+from pipeline.ranks import Ranks, joined_ranks
 from sharding_plans.measuring.measurement import PARTS
 from sharding_plans.planning.quiet import quiet_torchrec
 
@@ -54,18 +55,28 @@ def main() -> None:
         print(f"{ranks.device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
         for name, value in machine.items():
             print(f"  {name:<24} {value:10,.1f}")
-        steps = {}
-        for name in asked.ways:
-            config = _affordable(shape, WAYS[name], asked.device, machine)
-            job = live_job(config, ranks)
-            steps[name] = measured = step_fractions(job, machine, asked.steps)
-            print_step(name, measured)
-            del job
+        steps = _steps(asked, ranks, shape, machine)
     print(
         json.dumps(
             {"benchmark": "roofline", "batch": asked.batch, "quick": asked.quick, "machine": machine, "steps": steps}
         )
     )
+
+
+def _steps(asked: argparse.Namespace, ranks: Ranks, shape: dict[str, Any], machine: dict[str, float]) -> dict[str, Any]:
+    """What is measured of each way of training; one that needs what is not here is left out, saying so."""
+    steps = {}
+    for name in asked.ways:
+        config = _affordable(shape, WAYS[name], asked.device, machine)
+        try:
+            job = live_job(config, ranks)
+        except ConfigError as error:  # no compiler, or a GPU
+            print(f"\n{name}: skipped. {error}", flush=True)
+            continue
+        steps[name] = step_fractions(job, machine, asked.steps)
+        print_step(name, steps[name])
+        del job
+    return steps
 
 
 def _affordable(shape: dict[str, Any], way: list[str], device: str, machine: dict[str, float]) -> TrainConfig:

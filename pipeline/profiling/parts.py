@@ -11,18 +11,28 @@ OUTSIDE = "input, loop and the rest"
 BACKWARD = "autograd::engine::evaluate_function"
 OPTIMIZER = "Optimizer.step#"
 
-MATRIX, TABLE, COPY, COLLECTIVE, OTHER, PYTHON = (
+MATRIX, TABLE, COMPILED, COPY, COLLECTIVE, OTHER, PYTHON = (
     "matrix products",
     "table lookups and updates",
+    "compiled loops",
     "copies and layout",
     "collectives",
     "other operators",
     "between operators (Python, autograd)",
 )
 _KINDS = (
-    (MATRIX, ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul", "mkldnn_linear", "mkldnn_linear_pointwise")),
-    (COPY, ("copy_", "cat", "clone", "contiguous", "index_select", "index_put_", "_index_put_impl_", "split", "fill_")),
+    (
+        MATRIX,
+        ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul", "_linear_pointwise", "mkldnn_linear_backward_weights"),
+    ),
+    (
+        COPY,
+        ("copy_", "cat", "clone", "contiguous", "index_select", "gather", "index_put_", "_index_put_impl_", "split"),
+    ),
+    (COPY, ("fill_", "to_mkldnn", "to_dense")),
 )
+_COMPILED = "## Call CompiledFxGraph"
+"""How the profiler names a run of what torch.compile has made."""
 
 
 @dataclass
@@ -146,6 +156,8 @@ def _above(event: Any, prefix: str) -> Any:
 
 
 def _kind(name: str) -> str:
+    if name.startswith(_COMPILED):
+        return COMPILED
     space, _, operator = name.rpartition("::")
     if not space or space.startswith("autograd") or name.startswith(("##", MARK, OPTIMIZER, "ProfilerStep")):
         return PYTHON

@@ -83,10 +83,12 @@ def test_training_ends_when_patience_does(train: Train, capsys: pytest.CaptureFi
 
 
 def test_a_compiled_run_has_the_losses_of_any_other(train: Train) -> None:
-    compiled = train("--training.max_steps=8 --training.compile=true", "compiled")
+    compiled = train("--training.max_steps=8 --training.compile=true --profile", "compiled")
     plain = train("--training.max_steps=8", "plain")
 
     assert losses_of(compiled) == pytest.approx(losses_of(plain), abs=1e-6)
+    kinds = json.loads((compiled / "profile" / "profile.json").read_text())["results"]["kinds_ms"]
+    assert kinds["compiled loops"] > 0
 
 
 @pytest.mark.parametrize(
