@@ -10,6 +10,7 @@ are its module's attributes: both are private, and tests hold the updates to tho
 Legend: B rows of the batch, T features looked up, D their width.
 """
 
+import ctypes
 from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -29,6 +30,9 @@ from sharding_plans.applying.held_bytes import table_kernels
 
 _ARGUMENTS = ("indices", "offsets", "per_sample_weights", "feature_requires_grad", "batch_size_per_feature_per_rank")
 """Of the module's `forward`, in their order."""
+_pause_resources = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
+"""OpenMP's, of the library that torch computes with; none where that knows OpenMP before 5.0 alone."""
+_SOFTLY = 1
 _FEWEST_VALUES = 2**20
 """Values that a batch looks up (ids times widths) from which on it pays to wake other threads, which takes a millisecond."""
 
@@ -169,6 +173,7 @@ _UPDATES: dict[EmbOptimType, tuple[str, Callable[[Any, slice], tuple[Any, ...]]]
 def _at_once(task: Callable[[tuple[int, int]], None], shares: list[tuple[int, int]]) -> None:
     """The task for every share, each by a thread that has no team of its own; this thread takes the first."""
     num_threads = torch.get_num_threads()
+    _end_team()
     others = [_threads(num_threads).submit(task, share) for share in shares[1:]]
     torch.set_num_threads(1)
     try:
@@ -178,6 +183,15 @@ def _at_once(task: Callable[[tuple[int, int]], None], shares: list[tuple[int, in
         torch.set_num_threads(num_threads)
     for each in others:
         each.result()
+
+
+def _end_team() -> None:
+    """Let libgomp's other threads end; the next operation starts them again, which takes a tenth of a millisecond.
+
+    Otherwise they look out for work of their own for milliseconds, on the cores that these threads are to work on.
+    """
+    if _pause_resources:
+        _pause_resources(_SOFTLY)
 
 
 @cache

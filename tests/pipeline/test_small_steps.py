@@ -86,31 +86,6 @@ def test_tensors_lie_in_large_pages_where_the_kernel_gives_them() -> None:
     subprocess.run([sys.executable, "-c", COUNT_LARGE_PAGES], env=environment, check=True, timeout=60)
 
 
-IDLE_SECONDS = """
-import time
-import pipeline
-import torch
-
-torch.set_num_threads(2)
-torch.ones(4_000_000).sum()  # so large that both threads have a part
-began = time.process_time()
-time.sleep(0.5)
-print(time.process_time() - began)
-"""
-
-
-def idle_seconds(**settings: str) -> float:
-    """Seconds of processor time in half a second in which nothing is to be done."""
-    given = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    command = [sys.executable, "-c", IDLE_SECONDS]
-    return float(subprocess.run(command, env=given | settings, check=True, timeout=60, stdout=subprocess.PIPE).stdout)
-
-
-def test_threads_without_work_leave_their_core_to_others_unless_asked_to_wait() -> None:
-    assert idle_seconds() < 0.1
-    assert idle_seconds(OMP_WAIT_POLICY="active") > 0.2, "what the user asks for is overruled"
-
-
 def digests() -> list[RowsSeen]:
     """On a rank: of 5 steps of 7,000 rows and 3 of 40,000, asked for at the end and after every step."""
     steps = [torch.arange(7000) * (step + 3) for step in range(5)] + [torch.arange(40_000) + step for step in range(3)]

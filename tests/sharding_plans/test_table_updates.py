@@ -3,6 +3,7 @@
 from threading import current_thread
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from fbgemm_gpu.split_embedding_configs import EmbOptimType, SparseType
@@ -128,3 +129,14 @@ def test_a_small_update_is_one_threads(two_threads: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch, "set_num_threads", lambda number: changes.append(number) or set_num_threads(number))
     train(made, is_weighted=False)
     assert changes == [1, 2] * STEPS
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_threads_of_an_operation_have_left_their_cores_when_tables_are_updated() -> None:
+    values = torch.ones(4_000_000)  # so many that either thread has a part
+    values.sum()
+    with_team = psutil.Process().num_threads()
+    table_updates._end_team()
+    assert psutil.Process().num_threads() == with_team - 1
+    assert values.sum() == 4_000_000
+    assert psutil.Process().num_threads() == with_team
