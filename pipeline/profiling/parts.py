@@ -66,7 +66,7 @@ class StepParts:
     first_step: int
     num_steps: int
     step_ms: float
-    """From the start of one step to the start of the next."""
+    """From the start of the first step to the end of the last, over their number."""
     parts: dict[str, PartTime] = field(default_factory=dict)
     kinds: dict[str, float] = field(default_factory=dict)
     operators: dict[str, OperatorTime] = field(default_factory=dict)
@@ -111,11 +111,10 @@ def parts_of_steps(events: Iterable[Any], *, first_step: int) -> StepParts:
 
 
 def _step_ms(steps: list[Any]) -> float:
-    """The mean from the start of one step to the start of the next; of a single step, its own length."""
-    starts = sorted(event.time_range.start for event in steps)
-    if len(starts) > 1:
-        return (starts[-1] - starts[0]) / (len(starts) - 1) / 1000
-    return steps[0].time_range.elapsed_us() / 1000
+    """From the start of the first to the end of the last, over their number: what the parts are summed over, too."""
+    began = min(event.time_range.start for event in steps)
+    ended = max(event.time_range.end for event in steps)
+    return (ended - began) / len(steps) / 1000
 
 
 def _forward_parts(events: list[Any]) -> dict[int, str]:
