@@ -25,7 +25,7 @@ def compiled_pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, place
 
 
 class CompiledPairProducts(torch.autograd.Function):
-    """The products and their gradient, neither of which lists the vectors of a row before it reads them."""
+    """The products and their gradient, both read from the dense vectors and the embeddings where they lie."""
 
     @staticmethod
     def forward(ctx: Any, dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:

@@ -17,6 +17,7 @@ from pipeline.cli import main
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.training.optimizers import attach_sparse_optimizer, build_optimizer
 from sharding_plans.applying.apply import shard
+from tests.pipeline.forked_ranks import run_on_forked_ranks
 from tests.pipeline.job_runs import losses_of, metrics_of, tiny_settings
 from tests.pipeline.test_checkpoint_jobs import equal, weights_of
 from tests.pipeline.test_optimizers import ADAM
@@ -83,12 +84,26 @@ def test_training_ends_when_patience_does(train: Train, capsys: pytest.CaptureFi
 
 
 def test_a_compiled_run_has_the_losses_of_any_other(train: Train) -> None:
-    compiled = train("--training.max_steps=8 --training.compile=true --profile", "compiled")
-    plain = train("--training.max_steps=8", "plain")
+    compiled = train(
+        "--training.log_every_steps=1 --training.max_steps=8 --training.compile=true --profile", "compiled"
+    )
+    plain = train("--training.log_every_steps=1 --training.max_steps=8", "plain")
 
     assert losses_of(compiled) == pytest.approx(losses_of(plain), abs=1e-6)
     kinds = json.loads((compiled / "profile" / "profile.json").read_text())["results"]["kinds_ms"]
     assert kinds["compiled loops"] > 0
+
+
+def test_two_ranks_train_compiled_loops_as_one_rank_trains_without(
+    train: Train, prepared: Path, tmp_path: Path
+) -> None:
+    plain = train("--training.log_every_steps=1 --training.max_steps=8", "plain")
+    steps = ["--training.log_every_steps=1", "--training.max_steps=8", "--training.compile"]
+    settings = [*tiny_settings(prepared, tmp_path, "compiled"), *steps]
+    said = tmp_path / "said"
+
+    assert run_on_forked_ranks(["train", *settings], 2, said) == [0, 0], said.read_text()
+    assert losses_of(tmp_path / "compiled") == pytest.approx(losses_of(plain), abs=1e-6)
 
 
 @pytest.mark.parametrize(
