@@ -20,7 +20,7 @@ from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.planner.types import Topology
 
 from benchmarks.live_ranks import on_ranks
-from benchmarks.plan_models import LARGE_BATCH, MODELS
+from benchmarks.plan_models import MODELS
 from benchmarks.plan_truth import OPTIMIZER, OUT, PROFILE, bench_of
 from pipeline.calibrating.calibrator import Bench, plan_workload, workload_config
 from pipeline.calibrating.probe_task import Workload, probe_batches, probe_tables, probe_task
@@ -35,15 +35,13 @@ from sharding_plans.planning.quiet import quiet_torchrec
 from sharding_plans.strategies.strategy_catalog import STRATEGIES
 from sharding_plans.tables.from_model import build_tables_module
 
-COMPARED = (*MODELS, LARGE_BATCH)
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--models", type=int, nargs="+", default=range(len(COMPARED)))
+    parser.add_argument("--models", type=int, nargs="+", default=range(len(MODELS)))
     asked = parser.parse_args()
     if not PROFILE.is_file():
         raise SystemExit(
@@ -51,7 +49,7 @@ def main() -> None:
         )
     print(f"{asked.ranks} ranks, {asked.pairs} pairs of {asked.steps} steps")
     print(f"{'':40}{'default ms':>11}{'chosen ms':>11}{'gain':>7}{'quartiles':>13}{'estimated':>11}")
-    on_ranks(asked.ranks, compare, [COMPARED[i] for i in asked.models], asked.pairs, asked.steps)
+    on_ranks(asked.ranks, compare, [MODELS[i] for i in asked.models], asked.pairs, asked.steps)
 
 
 def compare(ranks: Ranks, workloads: list[Workload], num_pairs: int, steps: int) -> None:

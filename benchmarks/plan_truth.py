@@ -1,4 +1,4 @@
-"""Do the estimates tell the truth? Six models, thirteen plans of each, measured on live ranks beside two estimates.
+"""Do the estimates tell the truth? Seven models, thirteen plans of each, measured on live ranks beside two estimates.
 
     python -m benchmarks.plan_truth calibrate --ranks 2     # fit the cost model to this machine, by plans drawn at random
     python -m benchmarks.plan_truth measure --ranks 2       # the models' plans, each twice; none was used to fit
