@@ -57,16 +57,22 @@ def measured_cases(ledger: Path, num_ranks: int) -> list[Measured]:
     for each in read(ledger)[0]:
         if each.num_ranks == num_ranks:
             best[each.plan_name] = min(best.get(each.plan_name, each), each, key=lambda one: one.embedding_ms)
-    return [(load(_plan_path(ledger, each.plan_fingerprint)), each) for each in best.values()]
+    return [(measured_plan(ledger, each), each) for each in best.values()]
+
+
+def measured_plan(ledger: Path, record: Measurement) -> PlanFile:
+    """The plan of a record of the ledger."""
+    return load(_plan_path(ledger, record))
 
 
 def _keep(plans: dict[str, PlanFile], found: list[Measurement], ledger: Path) -> None:
     for plan, measurement in zip(plans.values(), found, strict=True):
-        save(plan, _plan_path(ledger, plan.fingerprint))
+        save(plan, _plan_path(ledger, measurement))
         append(ledger, replace(measurement, estimates={"torchrec": torchrec_parts(plan)}))
         whole = f", {measurement.step_p50_ms:9.2f} ms a step" if measurement.step_p50_ms else ""
         print(f"{measurement.plan_name:45}{measurement.embedding_ms:9.2f} ms embedding part{whole}", flush=True)
 
 
-def _plan_path(ledger: Path, fingerprint: str) -> Path:
-    return ledger.parent / "plans" / f"{fingerprint}.json"
+def _plan_path(ledger: Path, record: Measurement) -> Path:
+    """By the batch too: a plan's fingerprint tells layouts apart, and its estimates are those for a batch."""
+    return ledger.parent / "plans" / f"{record.plan_fingerprint}-{record.global_batch_size}.json"

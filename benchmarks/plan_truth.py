@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from benchmarks.live_ranks import on_ranks
-from benchmarks.plan_cases import Cases, deadline, measure_cases, measured_cases
+from benchmarks.plan_cases import Cases, deadline, measure_cases, measured_cases, measured_plan
 from benchmarks.plan_models import MODELS, plans_of
 from pipeline.calibrating.calibrator import Bench, calibrated_profile
 from pipeline.calibrating.probe_task import Workload, probe_tables
@@ -27,7 +27,6 @@ from pipeline.calibrating.probes import probes
 from pipeline.measuring.plan_measurement import Steps
 from pipeline.optimizer_config import SparseOptimizerConfig
 from pipeline.ranks import Ranks
-from sharding_plans.files.plan_file import load
 from sharding_plans.files.scored_plans import score
 from sharding_plans.machines.hardware import HardwareProfile, profile_to_dict, read_profile
 from sharding_plans.machines.this_machine import measure_this_machine
@@ -127,7 +126,7 @@ def show() -> None:
 
 def _with_calibrated(record: Measurement) -> Measurement:
     """The record with what the profile estimates for its plan."""
-    plan = score(load(OUT / "plans" / f"{record.plan_fingerprint}.json"), hardware=read_profile(PROFILE))
+    plan = score(measured_plan(LEDGER, record), hardware=read_profile(PROFILE))
     assert plan.calibrated_ms is not None, f"{PROFILE} is not calibrated for {record.num_ranks} ranks"
     return replace(record, estimates={**record.estimates, "calibrated": plan.calibrated_ms})
 
