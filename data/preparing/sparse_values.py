@@ -32,12 +32,17 @@ def lookup_without_counts(spec: SparseSpec) -> RowLookup:
     return IdHash(spec.num_rows, spec.seed) if spec.ids == "hash" else ReadyRows(spec.num_rows)
 
 
-def stored_fields(spec: SparseSpec) -> list[tuple[str, pa.DataType]]:
-    """Name and type of the stored columns of a feature."""
+def stored_fields(spec: SparseSpec) -> list[pa.Field]:
+    """The stored columns of a feature."""
     if not spec.is_stored_as_list:
-        return [(spec.name, pa.int32())]
-    weights = [(weights_column(spec.name), pa.list_(pa.float32()))] if spec.is_weighted else []
-    return [(spec.name, pa.list_(pa.int32())), *weights]
+        return [required(spec.name, pa.int32())]
+    weights = [pa.field(weights_column(spec.name), pa.list_(pa.float32()))] if spec.is_weighted else []
+    return [pa.field(spec.name, pa.list_(pa.int32())), *weights]
+
+
+def required(name: str, kind: pa.DataType) -> pa.Field:
+    """A column without missing values."""
+    return pa.field(name, kind, nullable=False)
 
 
 def stored_arrays(spec: SparseSpec, bags: Bags, rows: np.ndarray, num_rows: int) -> list[pa.Array]:

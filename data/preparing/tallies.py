@@ -13,6 +13,7 @@ from data.preparing.count_runs import Run, RunFolder, SpilledCounts
 from data.preparing.exact_sums import ColumnSums, NumberSums
 from data.preparing.id_counts import count_ids_of_many
 from data.preparing.key_counts import KeyCounter, KeyCounts, PackedCounter, count_keys
+from data.preparing.row_counts import LookedUpRows, RowCounter
 from data.raw.spec_rows import Bags
 
 # What is held is copied, sorted and copied again where it is merged: all of it at once, if all is of one feature.
@@ -27,21 +28,30 @@ class BagTally:
     num_rows: int
     num_missing: int
     num_ids: int
-    counts: KeyCounts | np.ndarray
+    counts: KeyCounts | LookedUpRows | np.ndarray
 
     @classmethod
-    def of(cls, bags: Bags, is_train: np.ndarray) -> "BagTally":
-        """Count the ids of the train rows (is_train bool [n])."""
+    def of(cls, bags: Bags, is_train: np.ndarray, num_embeddings: int | None = None) -> "BagTally":
+        """Count the ids of the train rows (is_train bool [n]), unless they are rows of a small table of `num_embeddings`."""
         is_counted = bags.per_id(is_train) & ~bags.missing
         num_rows, num_ids = int(np.count_nonzero(is_train)), int(np.count_nonzero(is_counted))
         empty = num_rows - num_ids if bags.lengths is None else np.count_nonzero(is_train & (bags.lengths == 0))
+        if num_embeddings is not None:
+            return cls(num_rows, int(empty), num_ids, LookedUpRows(bags.keys[is_counted], num_embeddings))
         return cls(num_rows, int(empty), num_ids, count_keys(bags, is_counted))
 
     @classmethod
-    def of_all(cls, bags: Mapping[str, Bags], is_train: np.ndarray) -> dict[str, "BagTally"]:
-        """The tallies of several features: those with one uint32 key a row are counted together, which is faster."""
-        alike = {name: each for name, each in bags.items() if each.lengths is None and each.keys.dtype == np.uint32}
-        others = {name: cls.of(each, is_train) for name, each in bags.items() if name not in alike}
+    def of_all(cls, bags: Mapping[str, Bags], is_train: np.ndarray, small: Mapping[str, int]) -> dict[str, "BagTally"]:
+        """The tallies of several features: those with one uint32 key a row are counted together, which is faster.
+
+        `small`: the rows of the table of those features whose keys are rows of a small one.
+        """
+        alike = {
+            name: each
+            for name, each in bags.items()
+            if name not in small and each.lengths is None and each.keys.dtype == np.uint32
+        }
+        others = {name: cls.of(each, is_train, small.get(name)) for name, each in bags.items() if name not in alike}
         if not alike:
             return others
         keys = np.array([each.keys for each in alike.values()]).compress(is_train, axis=1)
@@ -84,7 +94,7 @@ class FeatureTally:
     def __init__(self) -> None:
         self.num_rows, self.num_missing, self.num_ids = 0, 0, 0
         self.runs: list[Run] = []
-        self._counter: KeyCounter | PackedCounter | None = None
+        self._counter: KeyCounter | PackedCounter | RowCounter | None = None
         self._num_ids_in_memory = 0
 
     def add(self, block: BagTally) -> None:
@@ -92,15 +102,12 @@ class FeatureTally:
         self.num_missing += block.num_missing
         self.num_ids += block.num_ids
         self._num_ids_in_memory += block.num_ids
-        if isinstance(block.counts, KeyCounts):
-            self._counter = self._counter or KeyCounter()
-        else:
-            self._counter = self._counter or PackedCounter()
+        self._counter = self._counter or _counter_of(block.counts)
         self._counter.add(block.counts)  # pyright: ignore[reportArgumentType]
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the counts, in bytes."""
+        """Memory of the counts that a file could take, in bytes."""
         return self._counter.num_bytes if self._counter else 0
 
     @property
@@ -155,7 +162,8 @@ class Tally:
     """Tallies of all features that any block brought, by name.
 
     Counts of ids take about `memory_bytes` at most, what merging takes for a moment included: beyond that the largest go to files
-    in `folder`. An unpickled tally, and what is read from it, needs the folder again: see `attach`.
+    in `folder`. (Those of small tables take a fixed memory of their own.) An unpickled tally, and what is read from it, needs
+    the folder again: see `attach`.
     """
 
     def __init__(self, folder: RunFolder, memory_bytes: int) -> None:
@@ -196,6 +204,13 @@ class Tally:
                 break
             self.sparse[name].spill(self.folder)
             num_held -= sizes[name]
+
+
+def _counter_of(counts: KeyCounts | LookedUpRows | np.ndarray) -> KeyCounter | PackedCounter | RowCounter:
+    """One that takes such counts of blocks."""
+    if isinstance(counts, LookedUpRows):
+        return RowCounter(counts.num_rows)
+    return KeyCounter() if isinstance(counts, KeyCounts) else PackedCounter()
 
 
 def _without_zeros(packed: np.ndarray, num: int) -> np.ndarray:

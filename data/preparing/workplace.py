@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 IDENTITY = "identity.json"
 COUNTING, COUNTED, WRITING = "counting.state", "counted.state", "writing.state"
-NOTES_VERSION = 2
+NOTES_VERSION = 3
 """Goes up when what is noted becomes something else: a newer version does not go on where an older one was stopped."""
 COUNTS = "counts"
 _STATES = (IDENTITY, COUNTING, COUNTED, WRITING)

@@ -7,6 +7,7 @@ import pytest
 from data.preparing.count_runs import RunFolder, merge_ascending
 from data.preparing.exact_sums import ColumnSums
 from data.preparing.key_counts import KeyCounts
+from data.preparing.row_counts import small_tables
 from data.preparing.tallies import BagTally, BlockTally, CountFigures, Tally
 from data.raw.spec_rows import Bags
 
@@ -82,6 +83,38 @@ def test_folder_keeps_what_is_named_and_knows_when_it_was_altered(tmp_path):
     assert not folder.keep(runs[:2])
 
 
+def test_rows_of_small_tables_are_counted_as_keys_are_and_never_filed(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = RunFolder(tmp_path / "runs")
+    in_place, by_key = Tally(folder, 400), Tally(RunFolder(tmp_path / "none"), EVERYTHING)
+    for num_rows in (0, 500, 300):
+        lengths = rng.integers(0, 3, num_rows)
+        lists = rng.integers(0, 50, lengths.sum()).astype(np.uint32)
+        single, missing = rng.integers(0, 50, num_rows).astype(np.uint32), rng.random(num_rows) < 0.3
+        bags = {
+            "one": Bags(keys=single, missing=missing),
+            "list": Bags(keys=lists, missing=np.zeros(len(lists), bool), lengths=lengths),
+        }
+        is_train = rng.random(num_rows) < 0.7
+        in_place.add(BlockTally(BagTally.of_all(bags, is_train, small={"one": 50, "list": 50}), {}))
+        by_key.add(BlockTally(BagTally.of_all(bags, is_train, small={}), {}))
+    assert not in_place.runs()
+    for name in ("one", "list"):
+        mine, theirs = in_place.sparse[name], by_key.sparse[name]
+        assert (mine.num_rows, mine.num_missing, mine.num_ids) == (theirs.num_rows, theirs.num_missing, theirs.num_ids)
+        assert joined(in_place.counts(name)) == joined(by_key.counts(name))
+
+
+def test_the_smallest_tables_that_have_room_are_counted_in_place():
+    most = (1 << 24) // 4
+    assert small_tables({}) == {}
+    assert small_tables({"whole": most}) == {"whole": most}
+    assert small_tables({"large": most, "tiny": 3, "larger": most + 1, "half": most // 2}) == {
+        "tiny": 3,
+        "half": most // 2,
+    }
+
+
 @pytest.mark.parametrize("num_rows", [0, 1, 300])
 def test_features_counted_together_are_counted_as_each_alone(num_rows):
     rng = np.random.default_rng(num_rows)
@@ -93,7 +126,7 @@ def test_features_counted_together_are_counted_as_each_alone(num_rows):
         keys = np.where(missing, 0, rng.integers(0, 20, num_rows)).astype(np.uint32)
         bags[f"C{place}"] = Bags(keys=keys, missing=missing)
     bags["wide"] = Bags(keys=np.arange(num_rows, dtype=np.uint64), missing=np.zeros(num_rows, bool))
-    found = BagTally.of_all(bags, is_train)
+    found = BagTally.of_all(bags, is_train, small={})
     assert found.keys() == bags.keys()
     for name, each in bags.items():
         alone, together = BagTally.of(each, is_train), found[name]

@@ -121,6 +121,21 @@ def test_hashed_ids_stay_inside_their_tables_and_missing_is_row_0(raw, tmp_path)
     assert not (tmp_path / "out/id_maps").exists()
 
 
+def test_statistics_do_not_depend_on_how_rows_of_tables_are_counted(raw, tmp_path, monkeypatch):
+    settings = {"ids": "hash", "table_sizes": (50,)}
+    in_place = prepare(config_of(raw, tmp_path / "in place", **settings))
+    monkeypatch.setattr("data.preparing.row_counts._MOST_BYTES", 0)
+    by_key = prepare(config_of(raw, tmp_path / "by key", **settings))
+    assert in_place.sparse_statistics == by_key.sparse_statistics
+    assert max(each.num_ids for each in in_place.sparse_statistics.values()) == 49
+
+
+def test_columns_that_always_have_a_value_are_stored_without_levels(raw, tmp_path):
+    manifest = prepare(config_of(raw, tmp_path))
+    stored = pq.ParquetFile(tmp_path / "out" / manifest.splits["train"].parts[0].path).schema
+    assert {stored.column(i).max_definition_level for i in range(len(stored))} == {0}
+
+
 def test_missing_indicators_stand_behind_the_dense_columns(raw, tmp_path):
     manifest = prepare(config_of(raw, tmp_path, dense_missing_indicator=True))
     assert manifest.schema.dense[13:] == tuple(f"I{i}_missing" for i in range(1, 14))
