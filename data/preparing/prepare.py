@@ -24,6 +24,7 @@ from data.criteo import MLPERF_TABLE_SIZES, NUM_SPARSE
 from data.errors import ConfigError, DataError
 from data.freed_memory import give_back_freed_memory
 from data.manifest import MANIFEST_VERSION, SPLITS, Manifest, Split, fingerprint_of
+from data.preparing.arrow_memory import memory_that_goes_back
 from data.preparing.count_runs import RunFolder
 from data.preparing.ordered import Item, Result, map_in_order
 from data.preparing.parts import Finished, PartWriter
@@ -69,7 +70,8 @@ def prepare(config: PrepareConfig) -> Manifest:
         "source": source_marks(files),
     }
     with workplace(Path(config.output), identity, config.checkpoint_seconds) as place, _engine(config):
-        manifest = _Preparation(config, recipe, files, place).run(settings)
+        with memory_that_goes_back():
+            manifest = _Preparation(config, recipe, files, place).run(settings)
         manifest.save(place.directory)
     return manifest
 

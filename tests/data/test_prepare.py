@@ -13,6 +13,7 @@ from data.config import GenerateConfig, PrepareConfig, SplitConfig
 from data.errors import ConfigError, DataError
 from data.generating.generator import generate
 from data.manifest import Manifest
+from data.preparing.parts import PartWriter
 from data.preparing.prepare import prepare
 
 SAMPLE = Path(__file__).resolve().parents[3] / "shared/data/criteo_kaggle_sample.tsv.gz"
@@ -134,6 +135,23 @@ def test_columns_that_always_have_a_value_are_stored_without_levels(raw, tmp_pat
     manifest = prepare(config_of(raw, tmp_path))
     stored = pq.ParquetFile(tmp_path / "out" / manifest.splits["train"].parts[0].path).schema
     assert {stored.column(i).max_definition_level for i in range(len(stored))} == {0}
+
+
+def test_arrow_allocates_elsewhere_while_preparing_and_as_before_behind_it(raw, tmp_path, monkeypatch):
+    usual, seen = pa.default_memory_pool().backend_name, set()
+    write = PartWriter.write
+
+    def watched(*given) -> None:
+        seen.add(pa.default_memory_pool().backend_name)
+        write(*given)
+
+    monkeypatch.setattr(PartWriter, "write", watched)
+    prepare(config_of(raw, tmp_path))
+    monkeypatch.setattr(PartWriter, "write", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(config_of(raw, tmp_path / "again"))
+    assert seen == {"jemalloc" if "jemalloc" in pa.supported_memory_backends() else usual}
+    assert pa.default_memory_pool().backend_name == usual
 
 
 def test_missing_indicators_stand_behind_the_dense_columns(raw, tmp_path):
