@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sharding_plans.applying.held_bytes import table_kernels
+from sharding_plans.applying.single_ids import are_single, look_up_single
 
 _ARGUMENTS = ("indices", "offsets", "per_sample_weights", "feature_requires_grad", "batch_size_per_feature_per_rank")
 """Of the module's `forward`, in their order."""
@@ -41,23 +42,38 @@ def update_tables_by_all_threads(sharded: nn.Module) -> None:
     """From now on the threads of this rank share the fused tables of this model between them when they are updated."""
     for kernel in table_kernels(sharded):
         if isinstance(kernel, SplitTableBatchedEmbeddingBagsCodegen) and kernel.use_cpu:
-            kernel.register_forward_hook(_share_update, with_kwargs=True)
+            share_updates(kernel)
 
 
-def _share_update(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], pooled: Tensor) -> Tensor | None:
-    """The pooled embeddings with another backward pass, where that is worth it."""
+def share_updates(kernel: SplitTableBatchedEmbeddingBagsCodegen) -> None:
+    """Do so for the tables of one kernel, and look them up the faster way where there is one."""
+    kernel.forward = partial(_pooled, kernel, kernel.forward)
+
+
+def _pooled(kernel: Any, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """The pooled embeddings that `forward` gives, with another backward pass where that is worth it."""
     given: dict[str, Any] = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
     indices, offsets, weights = given["indices"], given["offsets"], given.get("per_sample_weights")
-    num_threads = torch.get_num_threads()
-    if pooled.grad_fn is None or num_threads == 1:
-        return None
+    if torch.get_num_threads() == 1:
+        return forward(*args, **kwargs)
     if len(indices) * kernel.total_D < _FEWEST_VALUES * len(kernel.feature_table_map):
-        pooled.grad_fn.register_prehook(partial(_set_threads, 1))
-        pooled.grad_fn.register_hook(partial(_set_threads, num_threads))
-        return None
+        return _updated_by_one_thread(forward(*args, **kwargs))
     if not _is_known(kernel, given):
-        return None
-    return _Updated.apply(kernel.weights_host, pooled.detach(), kernel, indices, offsets, weights)  # pyright: ignore[reportReturnType]
+        return forward(*args, **kwargs)
+    if are_single(kernel, indices, offsets, weights):
+        pooled = look_up_single(kernel, indices, offsets)
+    else:
+        pooled = forward(*args, **kwargs).detach()
+    if not torch.is_grad_enabled():
+        return pooled
+    return _Updated.apply(kernel.weights_host, pooled, kernel, indices, offsets, weights)  # pyright: ignore[reportReturnType]
+
+
+def _updated_by_one_thread(pooled: Tensor) -> Tensor:
+    if pooled.grad_fn is not None:
+        pooled.grad_fn.register_prehook(partial(_set_threads, 1))
+        pooled.grad_fn.register_hook(partial(_set_threads, torch.get_num_threads()))
+    return pooled
 
 
 def _is_known(kernel: Any, given: dict[str, Any]) -> bool:

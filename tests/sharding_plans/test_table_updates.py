@@ -48,7 +48,7 @@ def kernel(optimizer: EmbOptimType, pooling: PoolingMode, *, is_shared: bool, **
     for weights in made.split_embedding_weights():
         weights.copy_(torch.rand(weights.shape, generator=generator))
     if is_shared:
-        made.register_forward_hook(table_updates._share_update, with_kwargs=True)
+        table_updates.share_updates(made)
     return made
 
 
@@ -88,6 +88,34 @@ def test_tables_and_states_are_those_of_one_backward_pass(
     for of_shared, of_whole in zip(shared, whole, strict=True):
         assert torch.equal(of_shared, of_whole)
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("pooling", [PoolingMode.SUM, PoolingMode.MEAN])
+def test_single_ids_of_tables_as_wide_are_looked_up_as_fbgemm_does(
+    optimizer: EmbOptimType, pooling: PoolingMode, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up, look_up = [], table_updates.look_up_single
+    monkeypatch.setattr(
+        table_updates, "look_up_single", lambda *given: looked_up.append(look_up(*given)) or looked_up[-1]
+    )
+    monkeypatch.setattr(f"{__name__}.WIDTHS", (8,) * len(WIDTHS))
+    pair = [kernel(optimizer, pooling, is_shared=shared, **OPTIMIZERS[optimizer]) for shared in (True, False)]
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(STEPS):
+        indices = torch.cat([torch.randint(0, ROWS[t], (BATCH,), generator=generator) for t in TABLES])
+        indices[5] = ROWS[0]  # no such row: the first is taken, and it must not be the next table's
+        offsets = torch.arange(len(indices) + 1)
+        shared, whole = (each(indices.clone(), offsets) for each in pair)
+        assert torch.equal(shared, whole)
+        gradient = torch.randn(whole.shape, generator=generator)
+        shared.backward(gradient)
+        whole.backward(gradient)
+        with torch.no_grad():
+            assert torch.equal(*(each(indices.clone(), offsets) for each in pair))
+    assert len(looked_up) == 2 * STEPS
+    for of_shared, of_whole in zip(*(each.split_embedding_weights() for each in pair), strict=True):
+        assert torch.equal(of_shared, of_whole)
 
 
 def test_a_learning_rate_that_is_set_later_counts(two_threads: None) -> None:
