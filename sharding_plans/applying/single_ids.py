@@ -2,7 +2,8 @@
 
 FBGEMM's kernel goes through the tables one after the other, so that what it writes for one lies far apart, as often as there are
 rows in the batch. torch's `embedding_bag` of all tables as one writes in order, in half the time (Zen 4), and uses the same
-kernel for a bag: the same bits.
+kernel for a bag: the same bits. What is read here of FBGEMM's module is private, as in table_updates.py, and tests hold what is
+looked up to its own.
 
 Legend: B rows of the batch, T features looked up, D their width.
 """
