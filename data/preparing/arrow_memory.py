@@ -14,7 +14,7 @@ def memory_that_goes_back() -> Iterator[None]:
     """From jemalloc inside, where pyarrow was built with it: what it frees goes back to the system by itself, and soon.
 
     Arrow's usual allocator keeps what one thread allocated and another freed until it is told to let go, after every row group;
-    its peaks are higher by 5 MiB, and more by chance.
+    its peaks are higher, and scatter more.
     """
     usual = pa.default_memory_pool()
     try:
