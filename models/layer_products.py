@@ -49,17 +49,20 @@ def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
 
 
 def parameter_gradients(gradient: Tensor, x: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor | None]:
-    """gradient^T x, [O, I] from gradient [B, O] and x [B, I], and the sum of the gradient's rows, [O], if there is a bias."""
+    """gradient^T x, [O, I] from gradient [B, O] and x [B, I], and the sum of the gradient's rows, [O], if there is a bias.
+
+    The sum comes first: the gradient was just computed, and is still in the cache.
+    """
+    of_bias = gradient.sum(0) if has_bias else None
     if gradient.dtype != torch.float32 or not _is_faster(gradient, weight.numel()):
         of_weight = gradient.t().mm(x)
     elif min(weight.shape) >= _WIDE:
-        found = _onednn_gradients(gradient.to_mkldnn(), x.to_mkldnn(), weight, has_bias)
-        return found[0].to_dense(), found[1].to_dense() if has_bias else None
+        of_weight = _onednn_gradients(gradient.to_mkldnn(), x.to_mkldnn(), weight, False)[0].to_dense()
     elif x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
         of_weight = _onednn(x.t(), gradient.t(), None, "none", [], "").t().contiguous()
     else:
         of_weight = _onednn(gradient.t(), x.t(), None, "none", [], "")
-    return of_weight, gradient.sum(0) if has_bias else None
+    return of_weight, of_bias
 
 
 def _is_faster(rows: Tensor, num_weights: int) -> bool:

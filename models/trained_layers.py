@@ -63,7 +63,7 @@ class Layers(torch.autograd.Function):
                 break
             gradient = input_gradient(gradient, weights[at])
             if at:  # the input is what the layer before gave, behind its ReLU
-                gradient = torch.ops.aten.threshold_backward(gradient, inputs[at], 0)
+                torch.ops.aten.threshold_backward.grad_input(gradient, inputs[at], 0, grad_input=gradient)
         found = [gradient if ctx.needs_input_grad[0] else None, *of_parameters]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]

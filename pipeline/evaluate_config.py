@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from data.errors import ConfigError
 
+LEAST_MEMORY_MIB = 112
+"""For exact metrics: 96 for the rows that are read back at a time, and for those that wait to be written."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnsConfig:
@@ -41,8 +44,8 @@ class ScoresConfig:
     """Where that temporary directory is made; none: where the system keeps temporary files."""
 
     def __post_init__(self) -> None:
-        if self.memory_mib < 128:
-            raise ConfigError(f"memory_mib is {self.memory_mib}; exact metrics need at least 128 MiB.")
+        if self.memory_mib < LEAST_MEMORY_MIB:
+            raise ConfigError(f"memory_mib is {self.memory_mib}; exact metrics need at least {LEAST_MEMORY_MIB} MiB.")
         if self.max_slices < 1:
             raise ConfigError(f"max_slices is {self.max_slices}; it must be at least 1.")
 

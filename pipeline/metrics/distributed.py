@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluate_config import LEAST_MEMORY_MIB
 from pipeline.metrics.exact import ExactScores
 from pipeline.metrics.exchange import GlooExchange
 
@@ -11,7 +12,7 @@ def distributed_scores(
     *,
     process_group: Any = None,
     weighted: bool = False,
-    memory_mib: int = 128,
+    memory_mib: int = LEAST_MEMORY_MIB,
     spill_dir: Path | None = None,
     source: str = "the evaluation",
 ) -> ExactScores:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.errors import DataError
+from pipeline.evaluate_config import LEAST_MEMORY_MIB
 from pipeline.metrics.bad_rows import BadRows, check_rows
 from pipeline.metrics.blocks import block_edges
 from pipeline.metrics.distinct import distinct_scores
@@ -39,8 +40,8 @@ class ExactScores:
         exchange: Exchange | None = None,
         source: str = "the set of scores",
     ) -> None:
-        if memory_mib < 128:
-            raise DataError(f"memory_mib is {memory_mib}: exact metrics need at least 128 MiB")
+        if memory_mib < LEAST_MEMORY_MIB:
+            raise DataError(f"memory_mib is {memory_mib}: exact metrics need at least {LEAST_MEMORY_MIB} MiB")
         self._exchange = exchange or Alone()
         self._source = source
         self._score_dtype = np.dtype(score_dtype)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from data.errors import DataError
+from pipeline.evaluate_config import LEAST_MEMORY_MIB
 from pipeline.metrics.evaluation import Evaluation
 from pipeline.metrics.exact import ExactScores
 
@@ -29,7 +30,7 @@ def evaluate_arrays(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | N
         count = "no" if w is None else len(w)
         raise DataError(f"found {len(p)} scores, {len(y)} labels and {count} weights: give as many of each")
     dtype = np.float32 if p.dtype == np.float32 else np.float64
-    enough_mib = 128 + (len(p) * 40 >> 20)  # the rows are in memory already: never spill
+    enough_mib = LEAST_MEMORY_MIB + (len(p) * 40 >> 20)  # the rows are in memory already: never spill
     exact = ExactScores(score_dtype=dtype, weighted=w is not None, memory_mib=enough_mib)
     exact.add(p, y, weights=w)
     return exact.evaluate()
