@@ -19,7 +19,7 @@ _onednn_gradients: Any = torch.ops.aten.mkldnn_linear_backward_weights
 """Gradient and x as oneDNN's tensors, the weight (of which its shape is taken), whether there is a bias."""
 _HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _TYPES = (torch.float32, torch.bfloat16)
-_LARGE = 2**24
+_LARGE = 2**25
 """Multiply-adds of a product, B * I * O, from which on oneDNN makes up for what a call costs, some 70 microseconds."""
 _WIDE = 384
 """Features that go in and come out from which on oneDNN's own gradient takes less time than a product of transposed copies."""

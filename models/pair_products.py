@@ -13,6 +13,9 @@ from models.trained_layers import autocast_type
 
 fx.wrap("trained_pair_products")  # train pipelines trace the ranker, and take it as one step
 
+_SLICE_BYTES = 2**21
+"""Of the vectors computed at a time: with their products about what the second-level caches of two cores hold."""
+
 
 def pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, dim: int) -> Tensor:
     """The dense vector, and behind it v_i . v_j of all pairs: float32 [B, width + P].
@@ -34,51 +37,88 @@ class PairProducts(torch.autograd.Function):
     """`pair_products` with its gradient in one batched product.
 
     For G [n, n] with the gradient of v_i . v_j at both (i, j) and (j, i), twice that of v_i . v_i, the gradient of the vectors
-    is G V. Autograd would scatter the gradients into zeros and take a product for either factor.
+    is G V. Autograd would scatter the gradients into zeros and take a product for either factor. float32 on the CPU goes slice by
+    slice of the batch, forward and backward, so that vectors and products of a slice stay in the cache between operations.
     """
 
     @staticmethod
     def forward(ctx: Any, dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
-        vectors = _side_by_side(dense, embedded).view(embedded.shape[0], -1, dim)
-        ctx.save_for_backward(vectors, places)
-        ctx.width, ctx.embedded_type, num_vectors = dense.shape[1], embedded.dtype, vectors.shape[1]
+        num_vectors = (dense.shape[1] + embedded.shape[1]) // dim
+        ctx.width, ctx.embedded_type, ctx.dim = dense.shape[1], embedded.dtype, dim
         ctx.is_with_itself = len(pairs) > num_vectors * (num_vectors - 1) // 2
-        products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
-        return torch.cat([dense, _columns(products, pairs)], dim=1)
+        ctx.slices = _slices(dense, embedded)
+        if len(ctx.slices) > 1:
+            ctx.save_for_backward(dense, embedded, places)
+            output = dense.new_empty(len(dense), ctx.width + len(pairs))
+            for rows in ctx.slices:
+                _with_products(dense[rows], _vectors(dense[rows], embedded[rows], dim), pairs, out=output[rows])
+            return output
+        vectors = _vectors(dense, embedded, dim)
+        ctx.save_for_backward(vectors, places)
+        return _with_products(dense, vectors, pairs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
-        vectors, places = ctx.saved_tensors
-        of_dense, of_embedded = _of_vectors(ctx, gradient, vectors, places.view(vectors.shape[1], vectors.shape[1]))
-        of_embedded = of_embedded.to(ctx.embedded_type).flatten(1)
-        if of_dense is None:
-            return gradient.new_empty(len(gradient), 0), of_embedded, None, None, None
-        return of_dense + gradient[:, : ctx.width], of_embedded, None, None, None
+        if len(ctx.slices) > 1:
+            of_dense, of_embedded = _of_slices(ctx, gradient, *ctx.saved_tensors)
+        else:
+            of_dense, of_embedded = _of_vectors(ctx, gradient, *ctx.saved_tensors)
+            of_embedded = of_embedded.to(ctx.embedded_type).flatten(1)
+        return of_dense, of_embedded, None, None, None
 
 
-def _side_by_side(dense: Tensor, embedded: Tensor) -> Tensor:
-    """Both of a row behind each other, in the type of the dense vector: [B, width + F * D]."""
+def _slices(dense: Tensor, embedded: Tensor) -> list[slice]:
+    """Rows that are computed at a time: all of them but for float32 on the CPU."""
+    num_rows = len(embedded)
+    if embedded.device.type != "cpu" or dense.dtype != torch.float32 or embedded.dtype != torch.float32:
+        return [slice(num_rows)]
+    row_bytes = 4 * (dense.shape[1] + embedded.shape[1])
+    size = -(-num_rows // max(1, -(-num_rows * row_bytes // _SLICE_BYTES)))
+    return [slice(start, start + size) for start in range(0, num_rows, size)] or [slice(0)]
+
+
+def _vectors(dense: Tensor, embedded: Tensor, dim: int) -> Tensor:
+    """The vectors of each row, [B, n, dim], in the type of the dense one."""
     if dense.dtype == embedded.dtype:
-        return torch.cat([dense, embedded], dim=1)
+        return torch.cat([dense, embedded], dim=1).view(len(dense), -1, dim)
     width = dense.shape[1]
-    vectors = dense.new_empty(dense.shape[0], width + embedded.shape[1])
+    vectors = dense.new_empty(len(dense), width + embedded.shape[1])
     vectors[:, :width], vectors[:, width:] = dense, embedded
-    return vectors
+    return vectors.view(len(dense), -1, dim)
 
 
-def _of_vectors(ctx: Any, gradient: Tensor, vectors: Tensor, places: Tensor) -> tuple[Tensor | None, Tensor]:
-    """The gradient of the dense vector, [B, D], if there is one, and of the embeddings, [B, F, D]."""
-    has_dense = int(ctx.width > 0)
+def _with_products(dense: Tensor, vectors: Tensor, pairs: Tensor, out: Tensor | None = None) -> Tensor:
+    """The dense vector, and behind it the products of pairs of vectors, [B, width + P]."""
+    products = torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1)
+    return torch.cat([dense, _columns(products, pairs)], dim=1, out=out)
+
+
+def _of_slices(ctx: Any, gradient: Tensor, dense: Tensor, embedded: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of the dense vector, [B, width], and of the embeddings, [B, F * D], slice by slice."""
+    of_dense, of_embedded = torch.empty_like(dense), torch.empty_like(embedded)
+    for rows in ctx.slices:
+        vectors = _vectors(dense[rows], embedded[rows], ctx.dim)
+        out = of_embedded[rows].view(len(vectors), -1, ctx.dim)
+        of_dense[rows] = _of_vectors(ctx, gradient[rows], vectors, places, out)[0]
+    return of_dense, of_embedded
+
+
+def _of_vectors(
+    ctx: Any, gradient: Tensor, vectors: Tensor, places: Tensor, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradient of the dense vector, [B, width], and of the embeddings, [B, F, D], in `out` where it is given."""
+    places, has_dense = places.view(vectors.shape[1], vectors.shape[1]), int(ctx.width > 0)
     if has_dense and gradient.dtype != ctx.embedded_type:  # the embeddings' is copied to another type in any case
         whole = torch.bmm(gradient_of_products(gradient, places, 0, ctx.is_with_itself), vectors)
-        return whole[:, 0], whole[:, 1:]
+        return whole[:, 0] + gradient[:, : ctx.width], whole[:, 1:]
     # Apart, so that the larger one is in one piece, as FBGEMM wants it.
-    of_embedded = torch.bmm(gradient_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors)
+    of_embedded = torch.bmm(gradient_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors, out=out)
     if not has_dense:
-        return None, of_embedded
-    return torch.bmm(gradient_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1), of_embedded
+        return gradient.new_empty(len(gradient), 0), of_embedded
+    of_dense = torch.bmm(gradient_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1)
+    return of_dense + gradient[:, : ctx.width], of_embedded
 
 
 def pairs_and_places(num_vectors: int, width: int, *, with_itself: bool) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 _SCORED_ROWS = 1024
-"""Rows that are scored at a time on the CPU: 27 vectors of them have 3 MB of products; the 24 MB of 8192 rows stay in no cache."""
+"""Rows that are scored at a time on the CPU: 27 vectors have 3 MB of products then; 24 MB for 8192 stay in no cache."""
 
 
 class InSlices(nn.Module):

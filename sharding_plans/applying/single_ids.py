@@ -31,8 +31,9 @@ def look_up_single(kernel: Any, indices: Tensor, offsets: Tensor) -> Tensor:
     first_rows = kernel.weights_offsets // kernel.max_D
     with torch.no_grad():
         rows = kernel.weights_host.view(-1, kernel.max_D)
-        places = (indices + first_rows[:, None]).t().reshape(-1, 1)
-        return functional.embedding_bag(places, rows, mode="sum").view(-1, kernel.total_D)
+        places = indices.new_empty(indices.shape[1], indices.shape[0])
+        torch.add(indices.t(), first_rows, out=places)
+        return functional.embedding_bag(places.view(-1, 1), rows, mode="sum").view(-1, kernel.total_D)
 
 
 @lru_cache(2)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from models import pair_products
 from models.interactions import (
     CompressedInteraction,
     CrossNetwork,
@@ -124,6 +125,23 @@ def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, de
         out = interaction(dense, embedded)
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
         found.append((out, dense.grad, embedded.grad))
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize(("with_itself", "dense_width"), [(False, 4), (True, 4), (True, 0)])
+def test_dot_products_slice_by_slice_are_those_of_the_batch_at_once(
+    with_itself: bool, dense_width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(8)
+    drawn = [torch.randn(50, width, generator=generator) for width in (dense_width, 5 * 4)]
+    interaction, found = DotInteraction(dense_width, 4, 5, with_itself=with_itself), []
+    for slice_bytes in (2**21, 1500):  # at once; then slices of at most 18 rows of 20 values, 15 of 24
+        monkeypatch.setattr(pair_products, "_SLICE_BYTES", slice_bytes)
+        dense, embedded = (values.clone().requires_grad_() for values in drawn)
+        out = interaction(dense, embedded)
+        (out * torch.arange(out.numel()).view_as(out)).sum().backward()
+        found.append((out, dense.grad, embedded.grad))
+    assert len(pair_products._slices(*drawn)) == (4 if dense_width else 3)
     torch.testing.assert_close(found[0], found[1])
 
 

@@ -14,6 +14,7 @@ from models.dense_scaling import DenseScale
 from models.mlp import initialised_linear
 from models.ranker import Ranker
 from models.registry import RANKERS
+from models.slices import InSlices
 from tests.models.ranker_formulas import BAGS, CONFIGS, DENSE, FORMULAS, LABELS, SCHEMA, multi_hot_ids
 
 LEARNING_RATE = 0.5
@@ -138,3 +139,19 @@ def test_standardised_dense_features_reach_the_arch_at_mean_0_and_deviation_1():
 def test_standardising_without_statistics_is_refused():
     with pytest.raises(ConfigError, match=r"model\.standardise_dense needs the train split's statistics"):
         build_ranker(ModelConfig(standardise_dense=True), SCHEMA)
+
+
+def test_scoring_goes_through_the_arch_in_small_slices_and_training_at_once():
+    seen, arch = [], torch.nn.Linear(3, 1)
+    arch.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+
+    class Arch(torch.nn.Module):
+        def forward(self, dense: Tensor, pooled: list[Tensor]) -> Tensor:
+            return arch(torch.cat([dense, *pooled], dim=1)).squeeze(1)
+
+    in_slices, rows = InSlices(Arch(), num_slices=1), torch.randn(2500, 3)
+    logits = in_slices.eval()(rows[:, :1], [rows[:, 1:]])
+
+    assert seen == [834, 834, 832]
+    torch.testing.assert_close(logits, in_slices.train()(rows[:, :1], [rows[:, 1:]]))
+    assert seen[3:] == [2500]
