@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models import layer_products
 from models.layer_products import input_gradient, layer_output, parameter_gradients
+from models.mlp import MLP
 
 SHAPES = [(64, 48, 80), (64, 80, 48), (33, 13, 512), (50, 415, 32), (33, 415, 400)]
 
@@ -44,6 +45,18 @@ def _assert_close(found: Tensor, exact: Tensor) -> None:
     """float32 rounds each of up to 512 sums, bfloat16 the last and what is added to it: so many units of the largest value."""
     units = 16 if found.dtype == torch.float32 else 4
     assert (found.double() - exact).abs().max() < units * torch.finfo(found.dtype).eps * exact.abs().max()
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("dtype", [torch.float32])
+@pytest.mark.parametrize("is_output", [True, False])
+def test_scoring_by_products_of_layers_gives_what_the_layers_give(is_output: bool) -> None:
+    mlp = MLP(13, (48, 32, 5), dropout=0.5, is_output=is_output, generator=torch.Generator().manual_seed(4)).eval()
+    x = numbers(64, 13, dtype=torch.float32)
+    by_layers = mlp(x)  # where gradients are wanted, torch's own modules compute
+
+    with torch.no_grad():
+        torch.testing.assert_close(mlp(x), by_layers)
 
 
 def test_small_products_and_other_processors_keep_torchs_choice(monkeypatch: pytest.MonkeyPatch) -> None:
