@@ -49,8 +49,8 @@ class MLP(nn.Sequential):
 
     def _is_scored(self, x: Tensor) -> bool:
         """Whether this is a pass without gradients, and none that a tracer watches or that autocast changes."""
-        is_passing = not self.training and not torch.is_grad_enabled() and autocast_type(x) is None
-        return is_passing and type(x) is Tensor
+        is_passing = type(x) is Tensor and not self.training and not torch.is_grad_enabled()
+        return is_passing and autocast_type(x) is None
 
     def _scored(self, x: Tensor, linear: list[nn.Linear]) -> Tensor:
         for at, layer in enumerate(linear, start=1):
