@@ -71,12 +71,12 @@ class PairProducts(torch.autograd.Function):
 
 def _slices(dense: Tensor, embedded: Tensor) -> list[slice]:
     """Rows that are computed at a time: all of them but for float32 on the CPU."""
-    num_rows = len(embedded)
-    if embedded.device.type != "cpu" or dense.dtype != torch.float32 or embedded.dtype != torch.float32:
+    num_rows, is_float32 = len(embedded), dense.dtype == embedded.dtype == torch.float32
+    num_slices = -(-num_rows * 4 * (dense.shape[1] + embedded.shape[1]) // _SLICE_BYTES)
+    if num_slices <= 1 or not is_float32 or embedded.device.type != "cpu":
         return [slice(num_rows)]
-    row_bytes = 4 * (dense.shape[1] + embedded.shape[1])
-    size = -(-num_rows // max(1, -(-num_rows * row_bytes // _SLICE_BYTES)))
-    return [slice(start, start + size) for start in range(0, num_rows, size)] or [slice(0)]
+    size = -(-num_rows // num_slices)
+    return [slice(start, start + size) for start in range(0, num_rows, size)]
 
 
 def _vectors(dense: Tensor, embedded: Tensor, dim: int) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from data.errors import ConfigError
 
 LEAST_MEMORY_MIB = 112
-"""For exact metrics: 96 for the rows that are read back at a time, and for those that wait to be written."""
+"""For exact metrics: 96 for rows that are read back at a time, 16 for those that wait to be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
