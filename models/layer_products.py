@@ -21,7 +21,7 @@ _HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _TYPES = (torch.float32, torch.bfloat16)
 _LARGE = 2**25
 """Multiply-adds of a product, B * I * O, from which on oneDNN makes up for what a call costs: some 70 microseconds, and more
-where the threads went to MKL in between (steps of 128 rows took 4 % less when their largest, of 2**24, went to MKL as well)."""
+where the threads worked for MKL in between."""
 _WIDE = 384
 """Features that go in and come out from which on oneDNN's own gradient takes less time than a product of transposed copies."""
 _VECTOR, _LARGE_WEIGHT = 16, 2**16

@@ -8,8 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.layer_products import layer_output
-from models.trained_layers import autocast_type, trained_layers
+from models.trained_layers import trained_layers
 
 
 class MLP(nn.Sequential):
@@ -39,23 +38,19 @@ class MLP(nn.Sequential):
         self.depth, self.is_plain, self.is_output = len(widths), dropout == 0, is_output
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The layers one after the other; in training all in one, unless something stands between them."""
-        linear = [layer for layer in self if type(layer) is nn.Linear]
-        if self.training and self.is_plain and torch.is_grad_enabled():
-            return trained_layers(x, [each for layer in linear for each in (layer.weight, layer.bias)], self.is_output)
-        if self._is_scored(x) and len(linear) == self.depth:  # where quantizing has put nothing else in their place
-            return self._scored(x, linear)
-        return super().forward(x)
+        """The layers one after the other, or all in one where nothing needs them apart."""
+        linear = [
+            layer for layer in self if type(layer) is nn.Linear
+        ]  # fewer where quantizing put others in their place
+        if len(linear) < self.depth or not self._goes_at_once(x):
+            return super().forward(x)
+        return trained_layers(x, [each for layer in linear for each in (layer.weight, layer.bias)], self.is_output)
 
-    def _is_scored(self, x: Tensor) -> bool:
-        """Whether this is a pass without gradients, and none that a tracer watches or that autocast changes."""
-        is_passing = type(x) is Tensor and not self.training and not torch.is_grad_enabled()
-        return is_passing and autocast_type(x) is None
-
-    def _scored(self, x: Tensor, linear: list[nn.Linear]) -> Tensor:
-        for at, layer in enumerate(linear, start=1):
-            x = layer_output(x, layer.weight, layer.bias, with_relu=at < self.depth or not self.is_output)
-        return x
+    def _goes_at_once(self, x: Tensor) -> bool:
+        """Whether this is training with nothing between the layers, or scoring that no tracer watches."""
+        if torch.is_grad_enabled():
+            return self.training and self.is_plain
+        return not self.training and type(x) is Tensor
 
 
 def initialised_linear(fan_in: int, fan_out: int, generator: torch.Generator | None = None) -> nn.Linear:
