@@ -1,8 +1,9 @@
 """The matrix products of linear layers, by the faster of torch's two libraries on the CPU.
 
-torch gives float32 products to MKL, which does not use AVX512 on AMD's processors: oneDNN's take half the time there. (On Intel's
-with AVX512 they are as fast as each other, on processors with AVX2 alone too.) Both add in float32, in another order, so the last
-bits differ. bfloat16 is oneDNN's in any case; asked directly it adds the bias and applies ReLU on the way.
+torch gives float32 products to MKL, which does not use AVX512 on AMD's processors: oneDNN's take half the time there. On Intel's
+MKL is faster, in weight gradients by a third, but for the way forward: oneDNN adds the bias and applies ReLU on the way. With
+AVX2 alone they are as fast as each other. Both add in float32, in another order, so the last bits differ. bfloat16 is oneDNN's
+in any case, asked directly on the way forward.
 
 Legend: B batch rows, I and O features that go into a layer and come out.
 """
@@ -13,17 +14,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.processor import is_from_intel
+
 _onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """x, weight, bias or None, name of what follows, its two arguments: private to torch, so a test holds it to `addmm`."""
 _onednn_gradients: Any = torch.ops.aten.mkldnn_linear_backward_weights
 """Gradient and x as oneDNN's tensors, the weight (of which its shape is taken), whether there is a bias."""
 _HAS_AVX512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 _TYPES = (torch.float32, torch.bfloat16)
+_MKL_HAS_AVX512 = is_from_intel()
 _LARGE = 2**25
 """Multiply-adds of a product, B * I * O, from which on oneDNN makes up for what a call costs: some 70 microseconds, and more
 where the threads worked for MKL in between."""
 _WIDE = 384
 """Features that go in and come out from which on oneDNN's own gradient takes less time than a product of transposed copies."""
+_WORTH_COPYING = 2**19
+"""Multiply-adds of a weight's gradient from which on a transposed copy of it is no matter."""
 _VECTOR, _LARGE_WEIGHT = 16, 2**16
 """Floats of the widest vector register there is on CPUs; values of a weight from which on MKL minds it."""
 
@@ -41,7 +47,7 @@ def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
 
     MKL takes half as long again where rows begin amid a vector (415 columns), so it gets columns of zeros, taken off again.
     """
-    if gradient.dtype == torch.float32 and _is_faster(gradient, weight.numel()):
+    if _is_faster_backward(gradient, weight.numel()):
         return _onednn(gradient, weight.t(), None, "none", [], "")
     odd = -weight.shape[1] % _VECTOR
     if not odd or weight.numel() < _LARGE_WEIGHT or weight.dtype != torch.float32 or weight.device.type != "cpu":
@@ -55,8 +61,8 @@ def parameter_gradients(gradient: Tensor, x: Tensor, weight: Tensor, has_bias: b
     The sum comes first: the gradient was just computed, and is still in the cache.
     """
     of_bias = gradient.sum(0) if has_bias else None
-    if gradient.dtype != torch.float32 or not _is_faster(gradient, weight.numel()):
-        of_weight = gradient.t().mm(x)
+    if not _is_faster_backward(gradient, weight.numel()):
+        of_weight = x.t().mm(gradient).t().contiguous() if _is_narrow(x, gradient) else gradient.t().mm(x)
     elif min(weight.shape) >= _WIDE:
         of_weight = _onednn_gradients(gradient.to_mkldnn(), x.to_mkldnn(), weight, False)[0].to_dense()
     elif x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
@@ -70,3 +76,18 @@ def _is_faster(rows: Tensor, num_weights: int) -> bool:
     """Whether oneDNN takes less time for a product of B rows and so many weights."""
     is_large = _HAS_AVX512 and len(rows) * num_weights >= _LARGE
     return is_large and rows.device.type == "cpu" and rows.dtype in _TYPES and _onednn is not None
+
+
+def _is_faster_backward(rows: Tensor, num_weights: int) -> bool:
+    """The same of a gradient: torch asks oneDNN for those in bfloat16 itself."""
+    return rows.dtype == torch.float32 and not _MKL_HAS_AVX512 and _is_faster(rows, num_weights)
+
+
+def _is_narrow(x: Tensor, gradient: Tensor) -> bool:
+    """Whether x [B, I] is so much narrower than the gradient [B, O] that MKL minds: gradient^T x takes up to six times as long.
+
+    x^T gradient does not, but then is I x O numbers to copy, which B must make up for.
+    """
+    (rows, ins), outs = x.shape, gradient.shape[1]
+    is_worth_it = ins < outs and rows >= 8 * ins and rows * ins * outs >= _WORTH_COPYING
+    return is_worth_it and x.device.type == "cpu" and x.dtype == torch.float32

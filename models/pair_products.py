@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
 
+from models.processor import is_from_intel
 from models.trained_layers import autocast_type
 
 fx.wrap("trained_pair_products")  # train pipelines trace the ranker, and take it as one step
 
-_SLICE_BYTES = 2**21
-"""Of the vectors computed at a time: with their products about what the second-level caches of two cores hold."""
+_SLICE_BYTES = 2**62 if is_from_intel() else 2**21
+"""Of the vectors computed at a time: with their products about what the second-level caches of two cores hold. On Intel's (Ice
+Lake) slices brought nothing, and cost time where other work disturbs the threads, which meet at each operation."""
 
 
 def pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, dim: int) -> Tensor:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from sharding_plans.machines.processor import processor_name
+from models.processor import processor_name
 
 _PACKAGES = ("torch", "torchrec", "fbgemm-gpu-cpu", "fbgemm-gpu", "numpy")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from sharding_plans.machines.processor import processor_name
+from models.processor import processor_name
 from sharding_plans.machines.topology import GIB, host_memory
 
 

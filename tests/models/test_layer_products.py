@@ -8,12 +8,13 @@ from models import layer_products
 from models.layer_products import input_gradient, layer_output, parameter_gradients
 from models.mlp import MLP
 
-SHAPES = [(64, 48, 80), (64, 80, 48), (33, 13, 512), (50, 415, 32), (33, 415, 400)]
+SHAPES = [(64, 48, 80), (64, 80, 48), (33, 13, 512), (128, 13, 512), (50, 415, 32), (33, 415, 400)]
 
 
 @pytest.fixture(params=["torch's choice", "oneDNN"])
 def library(request: pytest.FixtureRequest, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Either way of computing, also where the processor or the size would not have it."""
+    """Either way of computing, forward and backward, also where the processor or the size would not have it."""
+    monkeypatch.setattr(layer_products, "_MKL_HAS_AVX512", request.param != "oneDNN")
     if request.param == "oneDNN" and dtype == torch.bfloat16 and not layer_products._HAS_AVX512:
         pytest.skip("oneDNN multiplies no bfloat16 on this processor")
     monkeypatch.setattr(layer_products, "_is_faster", lambda *_: request.param == "oneDNN")
@@ -66,5 +67,21 @@ def test_small_products_and_other_processors_keep_torchs_choice(monkeypatch: pyt
     assert layer_products._is_faster(rows, 64 * 512)
     assert not layer_products._is_faster(rows[:16], 64 * 512)
     assert not layer_products._is_faster(rows.double(), 64 * 512)
+    monkeypatch.setattr(layer_products, "_MKL_HAS_AVX512", False)
+    assert layer_products._is_faster_backward(rows, 64 * 512)
+    assert not layer_products._is_faster_backward(rows.bfloat16(), 64 * 512)
+    monkeypatch.setattr(layer_products, "_MKL_HAS_AVX512", True)
+    assert not layer_products._is_faster_backward(rows, 64 * 512)
     monkeypatch.setattr(layer_products, "_HAS_AVX512", False)
     assert not layer_products._is_faster(rows, 64 * 512)
+
+
+@pytest.mark.parametrize(
+    ("rows", "ins", "outs", "is_narrow"), [(128, 13, 512, True), (64, 13, 512, False), (128, 3, 4, False)]
+)
+def test_gradients_of_narrow_layers_are_taken_transposed(rows: int, ins: int, outs: int, is_narrow: bool) -> None:
+    x, gradient = numbers(rows, ins, dtype=torch.float32), numbers(rows, outs, dtype=torch.float32)
+
+    assert layer_products._is_narrow(x, gradient) == is_narrow
+    of_weight, _ = parameter_gradients(gradient, x, numbers(outs, ins, dtype=torch.float32), has_bias=False)
+    assert of_weight.is_contiguous()

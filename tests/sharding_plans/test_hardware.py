@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from data.errors import PlanError
+from models.processor import is_from_intel, processor_name
 from sharding_plans.machines.hardware import profile_from_dict, profile_names, profile_to_dict, shipped_profile
-from sharding_plans.machines.processor import processor_name
 from sharding_plans.machines.profile_topology import ranks_per_host, topology_of, usable_rank_counts
 from sharding_plans.machines.profiles import load_profile
 from tests.sharding_plans.offline_plans import A100, CPU, hosts
@@ -92,3 +92,11 @@ def test_a_processor_without_a_number_is_told_by_its_family(tmp_path: Path) -> N
     info.write_text("cpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Intel(R) Xeon(R) Platinum 8480+\n")
     assert processor_name(info) == "Intel(R) Xeon(R) Platinum 8480+"
     assert processor_name(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("vendor", "is_intel"), [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_intels_processors_are_told_by_their_vendor(tmp_path: Path, vendor: str, is_intel: bool) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel\t\t: 106\n")
+    assert is_from_intel(info) == is_intel
+    assert not is_from_intel(tmp_path / "none")
