@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import ENVIRONMENT
 from benchmarks.turns import Contestant, Found, ratios, spread, take_turns
+from pipeline.training.compiling import missing_compiler
 from pipeline.training.precision import bf16_over_fp32
 
 RUNS = Path("artifacts/bench/runs")
@@ -34,7 +35,7 @@ DLRM: dict[str, Any] = {
 QUICK = {**DLRM, "tables": [1000] * 26, "dim": 8, "dense_arch": [16, 8], "over_arch": [16, 1]}
 OURS, FASTEST, READING = "shardline", "shardline, fastest", "shardline, all batches made"
 OURS_DEEPFM = "shardline deepfm"
-FASTEST_SETTINGS = ["--training.precision=bf16"]
+IN_BF16, COMPILED = "--training.precision=bf16", "--training.compile=true"
 # Rates that the project holds itself to: ours over theirs, by batch size.
 GOALS = {
     (OURS, "faster of torchrec_dlrm and dlrm_s_pytorch"): {1024: 1.15, 8192: 1.15},
@@ -57,7 +58,7 @@ def main() -> None:
         results = _results(asked)
     finally:
         shutil.rmtree(RUNS, ignore_errors=True)
-    settings = {"rounds": asked.rounds, "turn_s": asked.turn_s, "quick": asked.quick, "fastest": FASTEST_SETTINGS}
+    settings = {"rounds": asked.rounds, "turn_s": asked.turn_s, "quick": asked.quick, "fastest": [_fastest_setting()]}
     print(json.dumps({"benchmark": "throughput", **settings, "differences": DIFFERENCES, "batches": results}))
 
 
@@ -117,11 +118,15 @@ def deepfm_contestants(asked: argparse.Namespace, batch: int) -> list[Contestant
 
 
 def _fastest(shape: dict[str, Any], cycled: list[str]) -> Contestant:
-    if bf16_over_fp32() > 1:
-        return Contestant(
-            name=FASTEST, missing="this processor has no fast bfloat16 products; fp32 is the fastest here"
-        )
-    return _ours(FASTEST, shape, [*cycled, *FASTEST_SETTINGS])
+    setting = _fastest_setting()
+    if setting == COMPILED and missing_compiler():
+        return Contestant(name=FASTEST, missing="no fast bfloat16 products on this processor, and no C++ compiler here")
+    return _ours(FASTEST, shape, [*cycled, setting])
+
+
+def _fastest_setting() -> str:
+    """bfloat16 where the processor multiplies it faster than float32, compiled loops elsewhere: either keeps the AUC."""
+    return IN_BF16 if bf16_over_fp32() <= 1 else COMPILED
 
 
 def _ours(name: str, shape: dict[str, Any], more: list[str]) -> Contestant:

@@ -26,7 +26,13 @@ def _reason_against(found: list[DotInteraction], device: str) -> str:
         return (
             "this ranker has no dot interaction, and nothing else is compiled. Leave it out, or take model.ranker=dlrm."
         )
-    compiler = os.environ.get("CXX", "g++")  # as torch.compile looks for it
-    if not shutil.which(compiler):
-        return f"the C++ compiler {compiler} is not there: sudo apt-get install g++, name another one by CXX, or leave it out."
+    missing = missing_compiler()
+    if missing:
+        return f"the C++ compiler {missing} is not there: sudo apt-get install g++, name another one by CXX, or leave it out."
     return ""
+
+
+def missing_compiler() -> str:
+    """The C++ compiler that `torch.compile` would call, where it is not installed; else nothing."""
+    compiler = os.environ.get("CXX", "g++")  # as torch.compile looks for it
+    return "" if shutil.which(compiler) else compiler
