@@ -18,6 +18,9 @@ _SLICE_BYTES = 2**62 if is_from_intel() else 2**21
 """Of the vectors computed at a time: with their products about what the second-level caches of two cores hold. On Intel's (Ice
 Lake) slices brought nothing, and cost time where other work disturbs the threads, which meet at each operation."""
 
+_FEW = 2**18
+"""Values of a batch's vectors up to which copying their gradients takes less time than computing the dense one's apart."""
+
 
 def pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, dim: int) -> Tensor:
     """The dense vector, and behind it v_i . v_j of all pairs: float32 [B, width + P].
@@ -112,9 +115,10 @@ def _of_vectors(
 ) -> tuple[Tensor, Tensor]:
     """The gradient of the dense vector, [B, width], and of the embeddings, [B, F, D], in `out` where it is given."""
     places, has_dense = places.view(vectors.shape[1], vectors.shape[1]), int(ctx.width > 0)
-    if has_dense and gradient.dtype != ctx.embedded_type:  # the embeddings' is copied to another type in any case
+    is_copied = gradient.dtype != ctx.embedded_type  # the embeddings', in any case
+    if has_dense and (is_copied or (out is None and vectors.numel() <= _FEW)):
         whole = torch.bmm(gradient_of_products(gradient, places, 0, ctx.is_with_itself), vectors)
-        return whole[:, 0] + gradient[:, : ctx.width], whole[:, 1:]
+        return whole[:, 0] + gradient[:, : ctx.width], whole[:, 1:] if is_copied else whole[:, 1:].contiguous()
     # Apart, so that the larger one is in one piece, as FBGEMM wants it.
     of_embedded = torch.bmm(gradient_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors, out=out)
     if not has_dense:

@@ -136,7 +136,7 @@ def _train(
 def _profile(learner: Learner, last: int, ranks: Ranks, standing: Standing) -> StepProfile | NoProfile:
     if not learner.config.profile:
         return NoProfile()
-    return StepProfile(learner.model, ranks.device, first_step=standing.step, last_step=last)
+    return StepProfile(learner.model, learner.optimizer, ranks.device, first_step=standing.step, last_step=last)
 
 
 def _write_profile(

@@ -9,7 +9,7 @@ MARK = "shardline: "
 STEP = "step"
 OUTSIDE = "input, loop and the rest"
 BACKWARD = "autograd::engine::evaluate_function"
-OPTIMIZER = "Optimizer.step#"
+OPTIMIZER = "dense optimizer"
 
 MATRIX, TABLE, COMPILED, COPY, COLLECTIVE, OTHER, PYTHON = (
     "matrix products",
@@ -136,9 +136,8 @@ def _place(event: Any, forward_parts: dict[int, str]) -> tuple[str, str]:
     backward = _above(event, BACKWARD)
     if backward is not None:
         return forward_parts.get(backward.sequence_nr, OUTSIDE), "backward"
-    if _above(event, OPTIMIZER) is not None:
-        return "dense optimizer", "optimizer"
-    return _marked_part(event) or OUTSIDE, "forward"
+    part = _marked_part(event)
+    return (part or OUTSIDE), "optimizer" if part == OPTIMIZER else "forward"
 
 
 def _marked_part(event: Any) -> str | None:
@@ -158,7 +157,7 @@ def _kind(name: str) -> str:
     if name.startswith(_COMPILED):
         return COMPILED
     space, _, operator = name.rpartition("::")
-    if not space or space.startswith("autograd") or name.startswith(("##", MARK, OPTIMIZER, "ProfilerStep")):
+    if not space or space.startswith("autograd") or name.startswith(("##", MARK, "ProfilerStep")):
         return PYTHON
     if space == "c10d" or name.startswith(("gloo:", "nccl:")):
         return COLLECTIVE

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from models.losses import Loss
 from models.ranker import Ranker
-from pipeline.profiling.parts import MARK, StepParts, parts_of_steps
+from pipeline.profiling.parts import MARK, OPTIMIZER, StepParts, parts_of_steps
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,22 @@ class StepProfile:
     """Records up to RECORDED_STEPS steps after WARM_STEPS; a shorter run is warm for its first half, and recorded after that.
 
     The forward pass of each part of the ranker is a range in the trace; `parts_of_steps` finds the backward pass that belongs
-    to it. On CUDA the kernels are in the trace too.
+    to it. The optimizer's step is one too. On CUDA the kernels are in the trace too.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, *, first_step: int, last_step: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        *,
+        first_step: int,
+        last_step: int,
+    ) -> None:
         num_steps = last_step - first_step
         self._first = first_step + min(WARM_STEPS, num_steps // 2)
         self._last = min(self._first + RECORDED_STEPS, last_step) - 1
-        self._model, self._device = model, device
+        self._model, self._optimizer, self._device = model, optimizer, device
         self._open = contextlib.ExitStack()
         self._profiler: profile | None = None
         self._is_done = False
@@ -71,6 +79,7 @@ class StepProfile:
             activities.append(ProfilerActivity.CUDA)
         for name, module in _parts(self._model):
             self._open.enter_context(_marked(module, name))
+        self._open.enter_context(_marked_step(self._optimizer))
         self._profiler = self._open.enter_context(profile(activities=activities))
 
 
@@ -92,6 +101,22 @@ def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from module.arch.named_children()
         elif isinstance(module, Loss):
             yield LOSS, module
+
+
+@contextlib.contextmanager
+def _marked_step(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Each step of the optimizer is a range in the trace."""
+    bare: Any = optimizer.step
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        with record_function(MARK + OPTIMIZER):
+            return bare(*args, **kwargs)
+
+    optimizer.step = step
+    try:
+        yield
+    finally:
+        del optimizer.step
 
 
 @contextlib.contextmanager

@@ -127,6 +127,7 @@ class ShardedOptimizer(CombinedOptimizer):
             weight.grad = None
         self._hand_on_rates()
 
+    @without_hooks
     def step(self, closure: Any = None) -> None:
         """Clip the dense gradients as asked for, and update everything but the fused tables, which backward has updated."""
         self.step_tables()

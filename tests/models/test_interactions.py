@@ -113,9 +113,13 @@ def test_low_rank_crosses_in_training_have_autograds_values_and_gradients_to_the
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("few", [0, 2**18], ids=["dense apart", "all at once"])
 @pytest.mark.parametrize("with_itself", [False, True])
 @pytest.mark.parametrize("dense_width", [4, 0])
-def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, dense_width: int) -> None:
+def test_the_gradient_of_dot_products_by_hand_is_autograds(
+    with_itself: bool, dense_width: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pair_products, "_FEW", few)
     generator = torch.Generator().manual_seed(3)
     drawn = [torch.randn(7, width, generator=generator, dtype=torch.float64) for width in (dense_width, 5 * 4)]
     found = []
@@ -126,6 +130,8 @@ def test_the_gradient_of_dot_products_by_hand_is_autograds(with_itself: bool, de
         (out * torch.arange(out.numel()).view_as(out)).sum().backward()
         found.append((out, dense.grad, embedded.grad))
     torch.testing.assert_close(found[0], found[1])
+    assert embedded.grad is not None
+    assert embedded.grad.is_contiguous()
 
 
 @pytest.mark.parametrize(("with_itself", "dense_width"), [(False, 4), (True, 4), (True, 0)])
@@ -176,10 +182,11 @@ def test_layers_as_one_step_of_autograd_give_its_values_and_gradients_to_the_bit
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def test_a_wide_layer_of_odd_width_has_the_gradients_of_autograd() -> None:
+@pytest.mark.parametrize("rows", [33, 600], ids=["as it is", "widened"])
+def test_a_wide_layer_of_odd_width_has_the_gradients_of_autograd(rows: int) -> None:
     generator = torch.Generator().manual_seed(5)
     mlp = MLP(415, (256, 1), is_output=True, generator=generator)
-    drawn, found = torch.randn(33, 415, generator=generator), []
+    drawn, found = torch.randn(rows, 415, generator=generator), []
     for is_training in (True, False):
         x = drawn.clone().requires_grad_()
         mlp.train(is_training)(x).sum().backward()
