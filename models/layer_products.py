@@ -71,7 +71,7 @@ def parameter_gradients(gradient: Tensor, x: Tensor, weight: Tensor, has_bias: b
 
 def _is_faster(rows: Tensor, num_weights: int) -> bool:
     """Whether oneDNN takes less time for a product of B rows and so many weights."""
-    is_large = _HAS_AVX512 and len(rows) * num_weights >= _LARGE
+    is_large = _HAS_AVX512 and rows.shape[0] * num_weights >= _LARGE
     return is_large and rows.device.type == "cpu" and rows.dtype in _TYPES and _onednn is not None
 
 
@@ -85,7 +85,7 @@ def _is_uneven(gradient: Tensor, weight: Tensor) -> bool:
 
     With columns of zeros, taken off again, it is not.
     """
-    is_large = len(gradient) >= _MANY_ROWS and weight.numel() >= _LARGE_WEIGHT
+    is_large = gradient.shape[0] >= _MANY_ROWS and weight.numel() >= _LARGE_WEIGHT
     return (
         is_large
         and weight.shape[1] % (_VECTOR // 2) > 0

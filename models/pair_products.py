@@ -50,11 +50,11 @@ class PairProducts(torch.autograd.Function):
     def forward(ctx: Any, dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
         num_vectors = (dense.shape[1] + embedded.shape[1]) // dim
         ctx.width, ctx.embedded_type, ctx.dim = dense.shape[1], embedded.dtype, dim
-        ctx.is_with_itself = len(pairs) > num_vectors * (num_vectors - 1) // 2
+        ctx.is_with_itself = pairs.shape[0] > num_vectors * (num_vectors - 1) // 2
         ctx.slices = _slices(dense, embedded)
         if len(ctx.slices) > 1:
             ctx.save_for_backward(dense, embedded, places)
-            output = dense.new_empty(len(dense), ctx.width + len(pairs))
+            output = dense.new_empty(dense.shape[0], ctx.width + pairs.shape[0])
             for rows in ctx.slices:
                 _with_products(dense[rows], _vectors(dense[rows], embedded[rows], dim), pairs, out=output[rows])
             return output
@@ -76,7 +76,7 @@ class PairProducts(torch.autograd.Function):
 
 def _slices(dense: Tensor, embedded: Tensor) -> list[slice]:
     """Rows that are computed at a time: all of them but for float32 on the CPU."""
-    num_rows, is_float32 = len(embedded), dense.dtype == embedded.dtype == torch.float32
+    num_rows, is_float32 = embedded.shape[0], dense.dtype == embedded.dtype == torch.float32
     num_slices = -(-num_rows * 4 * (dense.shape[1] + embedded.shape[1]) // _SLICE_BYTES)
     if num_slices <= 1 or not is_float32 or embedded.device.type != "cpu":
         return [slice(num_rows)]
@@ -87,11 +87,11 @@ def _slices(dense: Tensor, embedded: Tensor) -> list[slice]:
 def _vectors(dense: Tensor, embedded: Tensor, dim: int) -> Tensor:
     """The vectors of each row, [B, n, dim], in the type of the dense one."""
     if dense.dtype == embedded.dtype:
-        return torch.cat([dense, embedded], dim=1).view(len(dense), -1, dim)
+        return torch.cat([dense, embedded], dim=1).view(dense.shape[0], -1, dim)
     width = dense.shape[1]
-    vectors = dense.new_empty(len(dense), width + embedded.shape[1])
+    vectors = dense.new_empty(dense.shape[0], width + embedded.shape[1])
     vectors[:, :width], vectors[:, width:] = dense, embedded
-    return vectors.view(len(dense), -1, dim)
+    return vectors.view(dense.shape[0], -1, dim)
 
 
 def _with_products(dense: Tensor, vectors: Tensor, pairs: Tensor, out: Tensor | None = None) -> Tensor:
@@ -105,7 +105,7 @@ def _of_slices(ctx: Any, gradient: Tensor, dense: Tensor, embedded: Tensor, plac
     of_dense, of_embedded = torch.empty_like(dense), torch.empty_like(embedded)
     for rows in ctx.slices:
         vectors = _vectors(dense[rows], embedded[rows], ctx.dim)
-        out = of_embedded[rows].view(len(vectors), -1, ctx.dim)
+        out = of_embedded[rows].view(vectors.shape[0], -1, ctx.dim)
         of_dense[rows] = _of_vectors(ctx, gradient[rows], vectors, places, out)[0]
     return of_dense, of_embedded
 
@@ -122,7 +122,7 @@ def _of_vectors(
     # Apart, so that the larger one is in one piece, as FBGEMM wants it.
     of_embedded = torch.bmm(gradient_of_products(gradient, places, has_dense, ctx.is_with_itself), vectors, out=out)
     if not has_dense:
-        return gradient.new_empty(len(gradient), 0), of_embedded
+        return gradient.new_empty(gradient.shape[0], 0), of_embedded
     of_dense = torch.bmm(gradient_of_products(gradient, places[:1], 0, ctx.is_with_itself), vectors).squeeze(1)
     return of_dense + gradient[:, : ctx.width], of_embedded
 

@@ -49,7 +49,7 @@ class Ranker(nn.Module):
         self.split_ids, self.compose = split_ids, compose
         self.standardise = nn.Identity() if standardise is None else standardise
         dropped = [nn.Identity() if group.is_first_order else nn.Dropout(embedding_dropout) for group in groups]
-        self.embedding_dropout = nn.ModuleList(dropped)
+        self.embedding_dropout = nn.ModuleList(dropped) if embedding_dropout else None
         self.arch = arch
         self.in_slices = InSlices(arch, num_slices)
 
@@ -59,8 +59,9 @@ class Ranker(nn.Module):
         # Side by side in the order of the keys, whatever order the plan leaves them in.
         pooled = side_by_side(self.ebc(ids), self.keys)
         vectors = self.compose(pooled, sparse)
-        groups = [drop(vectors[i]) for i, drop in enumerate(self.embedding_dropout)]
-        return self.in_slices(self.standardise(dense), groups)
+        if self.embedding_dropout is not None:
+            vectors = [drop(vectors[i]) for i, drop in enumerate(self.embedding_dropout)]
+        return self.in_slices(self.standardise(dense), vectors)
 
 
 def side_by_side(embedded: KeyedTensor, keys: Sequence[Sequence[str]]) -> list[Tensor]:

@@ -14,6 +14,10 @@ from models.layer_products import input_gradient, layer_output, parameter_gradie
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
 
+_through_relu: Any = torch.ops.aten.threshold_backward.default
+_into_relu: Any = torch.ops.aten.threshold_backward.grad_input
+"""The gradient where ReLU's output is above 0, and 0 elsewhere: a new one, and in place."""
+
 
 def trained_layers(x: Tensor, parameters: Sequence[Tensor | None], is_output: bool) -> Tensor:
     """What the layers give for x, [B, in_features]; `parameters` are weight and bias (or None) of each,
@@ -56,14 +60,14 @@ class Layers(torch.autograd.Function):
         inputs, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]
         of_parameters: list[Tensor | None] = []
         if not ctx.is_output:
-            gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+            gradient = _through_relu(gradient, output, 0)
         for at in range(len(weights) - 1, -1, -1):
             of_parameters[:0] = parameter_gradients(gradient, inputs[at], weights[at], ctx.have_bias[at])
             if at == 0 and not ctx.needs_input_grad[0]:
                 break
             gradient = input_gradient(gradient, weights[at])
             if at:  # the input is what the layer before gave, behind its ReLU
-                torch.ops.aten.threshold_backward.grad_input(gradient, inputs[at], 0, grad_input=gradient)
+                _into_relu(gradient, inputs[at], 0, grad_input=gradient)
         found = [gradient if ctx.needs_input_grad[0] else None, *of_parameters]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
