@@ -49,7 +49,7 @@ def hardware_name() -> str:
         words = f"{len(facts['gpus'])}x {facts['gpus'][0]}"
     else:
         words = f"{facts['processor']} {facts['cores']} cores {torch.backends.cpu.get_cpu_capability()}"
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    return re.sub(r"(\(r\)|\(tm\)|[^a-z0-9])+", "-", words.lower()).strip("-")
 
 
 def suite_report(kept: Kept, missing: Sequence[str] = ()) -> Report:
@@ -112,7 +112,8 @@ def _throughput(kept: Kept) -> Section | None:
     batches = {batch: models for result in found for batch, models in result["batches"].items()}
     if not batches:
         return None
-    blocks: list[Block] = [Prose(_THROUGHPUT), throughput_figure(batches)]
+    fastest = f" shardline, fastest: `{' '.join(found[0]['fastest'])}`."
+    blocks: list[Block] = [Prose(_THROUGHPUT + fastest), throughput_figure(batches)]
     for model in ("dlrm", "deepfm"):
         by_batch = {batch: models[model] for batch, models in batches.items() if models[model]["samples_per_s"]}
         if by_batch:
