@@ -15,6 +15,7 @@ import json
 import shutil
 import statistics
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def _fastest(shape: dict[str, Any], cycled: list[str]) -> Contestant:
     return _ours(FASTEST, shape, [*cycled, setting])
 
 
+@cache
 def _fastest_setting() -> str:
     """bfloat16 where the processor multiplies it faster than float32, compiled loops elsewhere: either keeps the AUC."""
     return IN_BF16 if bf16_over_fp32() <= 1 else COMPILED

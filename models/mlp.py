@@ -39,9 +39,8 @@ class MLP(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The layers one after the other, or all in one where nothing needs them apart."""
-        linear = [
-            layer for layer in self if type(layer) is nn.Linear
-        ]  # fewer where quantizing put others in their place
+        # Fewer than the depth where quantizing put others in their place.
+        linear = [layer for layer in self if type(layer) is nn.Linear]
         if len(linear) < self.depth or not self._goes_at_once(x):
             return super().forward(x)
         return trained_layers(x, [each for layer in linear for each in (layer.weight, layer.bias)], self.is_output)

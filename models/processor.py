@@ -1,6 +1,7 @@
 """Which processor this machine has: its name, and whether it is Intel's."""
 
 import platform
+from functools import cache
 from pathlib import Path
 
 _INFO = Path("/proc/cpuinfo")
@@ -15,6 +16,7 @@ def processor_name(info: Path = _INFO) -> str:
     return f"{name} (family {facts['cpu family']}, model {facts.get('model', '?')})"
 
 
+@cache
 def is_from_intel(info: Path = _INFO) -> bool:
     """Whether Intel made it, for which MKL has kernels of its own; no where the system does not tell."""
     return _facts(info).get("vendor_id") == "GenuineIntel"

@@ -137,7 +137,7 @@ def _place(event: Any, forward_parts: dict[int, str]) -> tuple[str, str]:
     if backward is not None:
         return forward_parts.get(backward.sequence_nr, OUTSIDE), "backward"
     part = _marked_part(event)
-    return (part or OUTSIDE), "optimizer" if part == OPTIMIZER else "forward"
+    return part or OUTSIDE, "optimizer" if part == OPTIMIZER else "forward"
 
 
 def _marked_part(event: Any) -> str | None:

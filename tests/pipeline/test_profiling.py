@@ -24,8 +24,9 @@ def test_every_rank_leaves_a_trace_with_the_parts_of_the_recorded_steps(profile:
     for rank in (0, 1):
         events = json.loads((profile / f"rank{rank}.trace.json").read_text())["traceEvents"]
         names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
-        for part in ("step", "tables", "dense_arch", "interaction", "over_arch", "loss"):
+        for part in ("step", "tables", "dense_arch", "interaction", "over_arch", "loss", "dense optimizer"):
             assert names.count(f"shardline: {part}") == 4, f"{part} on rank {rank}"
+        assert not [name for name in names if name.startswith("Optimizer.step#")], "torch's range costs every step"
 
 
 def test_the_page_gives_every_part_its_passes_and_adds_up_to_the_step(profile: Path):
