@@ -1,7 +1,7 @@
 """How far a training step is from what this machine can do at all: python -m benchmarks.roofline
 
-Measured first: the machine's peak in matrix products (the best of several sizes, fp32 and bf16) and its memory bandwidth. From
-these and the model's own arithmetic comes the least time that a step can take, part by part:
+Found first: the matrix product that is this machine's fastest (of several sizes and layouts, fp32 and bf16), and its memory's
+bandwidth. From these peaks and the model's own arithmetic comes the least time that a step can take, part by part:
 
 - dense forward and backward: the floating-point operations of the arch's matrix products, counted by PyTorch, over the peak;
 - lookup and table backward: bytes of the distinct rows read and written, and of the pooled vectors and their gradients, over
@@ -9,16 +9,18 @@ these and the model's own arithmetic comes the least time that a step can take, 
 - dense optimizer: bytes of weights and gradients over the bandwidth.
 
 Parts take turns on the same cores, so the step's bound is their sum; whatever else a step does (activations, copies, Python)
-has no bound and counts as loss. The step is then measured, whole and by part (`pipeline.measuring`), and the fraction of the
-bound that each part reaches is printed: 100 % would be a step of nothing but perfect products and copies. On a GPU the same,
+has no bound and counts as loss: 100 % would be a step of nothing but perfect products and copies.
+
+A step, whole and by part (`pipeline.measuring`), and the peaks are then measured in turn, and each step is compared with the
+bound by the peaks of its own second; medians are printed. A machine that other work disturbs slows both: beside the best peak
+that it ever showed, a step of an ordinary moment would look worse than it is. That quotient is printed too. On a GPU the same,
 by CUDA events. The last line is one line of JSON.
 """
 
 import argparse
 import json
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -26,36 +28,60 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.live_job import LiveJob, live_job, train_config
+from benchmarks.peaks import SIZES, Peak, machine_peaks
 from benchmarks.throughput import DLRM, QUICK, shardline_settings
 from data.batch import Batch
 from data.errors import ConfigError
 from data.generating.random_rows import random_schema
 from models.build import build_ranker
 from models.card import model_card
-from models.layer_products import input_gradient, parameter_gradients
 from pipeline.config import TrainConfig
-from pipeline.measuring.marks import Marks
 from pipeline.ranks import Ranks, joined_ranks
 from sharding_plans.measuring.measurement import PARTS
 from sharding_plans.planning.quiet import quiet_torchrec
 
 GOAL = 0.6
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WAYS = {"fp32": [], "fp32 compiled": ["--training.compile=true"], "bf16": ["--training.precision=bf16"]}
-SIZES = (256, 512, 1024, 2048, 4096)
-LONGEST_PRODUCT_S, LONGEST_STEP_S = 2.0, 1.0
+LONGEST_STEP_S = 1.0
+SHORT_S = 0.05
+"""How long a peak is measured between two steps."""
 TABLE_PARTS, DENSE_PARTS = ("lookup", "table_backward"), ("dense_forward", "dense_backward")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step has to do at least, by part: floating-point operations of matrix products, and bytes moved."""
+
+    flops: dict[str, int]
+    moved: dict[str, int]
+    gemm: str
+    """Name of the peak that the products are held to."""
+
+    def bounds_ms(self, peaks: Mapping[str, float]) -> dict[str, float]:
+        """The least milliseconds of each part on a machine of such peaks."""
+        products = {part: flops / (peaks[self.gemm] * 1e6) for part, flops in self.flops.items()}
+        return products | {part: size / (peaks["copy_gb_per_s"] * 1e6) for part, size in self.moved.items()}
+
+
+@dataclass(frozen=True)
+class Round:
+    """Milliseconds of a whole step, of the parts of a cut one, and of their bounds by the peaks measured just after them."""
+
+    whole: float
+    parts: dict[str, float]
+    bounds: dict[str, float]
 
 
 def main() -> None:
     asked = parse_arguments()
     shape = {**(QUICK if asked.quick else DLRM), "batch": asked.batch}
     with joined_ranks(asked.device) as ranks:
-        machine = machine_peaks(ranks.device, sizes=SIZES[:1] if asked.quick else SIZES)
+        peaks = machine_peaks(ranks.device, sizes=SIZES[:1] if asked.quick else SIZES)
+        machine = {name: peak.rate() for name, peak in peaks.items()}
         print(f"{ranks.device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
         for name, value in machine.items():
             print(f"  {name:<24} {value:10,.1f}")
-        steps = _steps(asked, ranks, shape, machine)
+        steps = _steps(asked, ranks, shape, peaks, machine)
     print(
         json.dumps(
             {"benchmark": "roofline", "batch": asked.batch, "quick": asked.quick, "machine": machine, "steps": steps}
@@ -63,7 +89,13 @@ def main() -> None:
     )
 
 
-def _steps(asked: argparse.Namespace, ranks: Ranks, shape: dict[str, Any], machine: dict[str, float]) -> dict[str, Any]:
+def _steps(
+    asked: argparse.Namespace,
+    ranks: Ranks,
+    shape: dict[str, Any],
+    peaks: Mapping[str, Peak],
+    machine: Mapping[str, float],
+) -> dict[str, Any]:
     """What is measured of each way of training; one that needs what is not here is left out, saying so."""
     steps = {}
     for name in asked.ways:
@@ -73,22 +105,27 @@ def _steps(asked: argparse.Namespace, ranks: Ranks, shape: dict[str, Any], machi
         except ConfigError as error:  # no compiler, or a GPU
             print(f"\n{name}: skipped. {error}", flush=True)
             continue
-        steps[name] = step_fractions(job, machine, asked.steps)
+        steps[name] = step_fractions(job, peaks, machine, asked.steps)
         print_step(name, steps[name])
         del job
     return steps
 
 
-def _affordable(shape: dict[str, Any], way: list[str], device: str, machine: dict[str, float]) -> TrainConfig:
+def _affordable(shape: dict[str, Any], way: list[str], device: str, machine: Mapping[str, float]) -> TrainConfig:
     """The job, its batch halved until the products of a step take no more than LONGEST_STEP_S at this machine's peak."""
     batch = shape["batch"]
     while True:
         settings = shardline_settings({**shape, "batch": batch})
         config = train_config([*settings, *way, f"--device={device}"])
         flops = sum(arch_flops(config).values()) * batch
-        if flops / _peak(machine, config) / 1e9 <= LONGEST_STEP_S or batch <= 64:
+        if flops / machine[_gemm(config)] / 1e9 <= LONGEST_STEP_S or batch <= 64:
             return config
         batch //= 2
+
+
+def _gemm(config: TrainConfig) -> str:
+    """The peak of matrix products in the precision of the job."""
+    return f"gemm_{config.training.precision}_gflop_per_s"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -103,90 +140,41 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def machine_peaks(device: torch.device, sizes: tuple[int, ...] = SIZES) -> dict[str, float]:
-    """GFLOP/s of the best square matrix product in each precision, GB/s of a copy (bytes read and written)."""
-    peaks = {f"gemm_{name}_gflop_per_s": _gemm_peak(sizes, dtype, device) for name, dtype in DTYPES.items()}
-    return {**peaks, "copy_gb_per_s": _copy(device)}
+def step_fractions(job: LiveJob, peaks: Mapping[str, Peak], machine: Mapping[str, float], steps: int) -> dict[str, Any]:
+    """The bound and the measured time of a step and of each of its parts, in ms, and their quotient: medians of the rounds.
 
-
-def _gemm_peak(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> float:
-    """The best of the sizes, as far up as the slowest way of multiplying takes no more than LONGEST_PRODUCT_S."""
-    best, slowest_ms = 0.0, 0.0
-    for before, size in zip((sizes[0], *sizes), sizes, strict=False):
-        if slowest_ms * (size / before) ** 3 > 1000 * LONGEST_PRODUCT_S:
-            break  # a processor without instructions for this type
-        ms = _gemm_ms(size, dtype, device)
-        best, slowest_ms = max(best, 2 * size**3 / min(ms) / 1e6), max(ms)
-    return best
-
-
-def _gemm_ms(size: int, dtype: torch.dtype, device: torch.device) -> list[float]:
-    """Of the three layouts that a layer uses forward and backward, and of what layers use in place of `mm`."""
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    out = torch.empty(size, size, device=device, dtype=dtype)
-    pairs = ((left, right), (left, right.t()), (left.t(), right))
-    ways = [partial(torch.mm, *pair, out=out) for pair in pairs]
-    ways += [partial(input_gradient, left, right), partial(parameter_gradients, left, right, left, has_bias=False)]
-    return [_best_ms(way, device) for way in ways]
-
-
-def _peak(machine: dict[str, float], config: TrainConfig) -> float:
-    """GFLOP/s of matrix products in the precision of the job."""
-    return machine[f"gemm_{config.training.precision}_gflop_per_s"]
-
-
-def _copy(device: torch.device) -> float:
-    """Of two arrays of 256 MiB each, which no cache holds."""
-    source = torch.ones(2**26, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.numel() * 4 / _best_ms(lambda: target.copy_(source), device) / 1e6
-
-
-def _best_ms(call: Callable[[], Any], device: torch.device, seconds: float = 0.5) -> float:
-    """The shortest of the calls that fit in the time: a peak is what a machine can do undisturbed."""
-    marks, best, began = Marks(device), float("inf"), time.perf_counter()
-    call()
-    for repeat in range(1000):
-        marks.start()
-        call()
-        marks.end("call")
-        best = min(best, marks.read()["call"])
-        if repeat >= 2 and time.perf_counter() - began > seconds:
-            break
-    return best
-
-
-def step_fractions(job: LiveJob, machine: dict[str, float], steps: int) -> dict[str, Any]:
-    """The bound and the measured median of a step and of each of its parts, in ms, and their quotient."""
-    whole, parts = _measured(job, steps)
-    bounds = bounds_ms(job, machine)
-    by_part = {
-        part: {"bound_ms": bounds.get(part, 0.0), "ms": ms, "fraction": bounds.get(part, 0.0) / ms if ms else None}
-        for part, ms in parts.items()
-    }
-    bound = sum(bounds.values())
-    flops = arch_flops(job.config)
+    `fraction_of_best`: of the bound by `machine`, peaks of another time.
+    """
+    work = step_work(job)
+    rounds = _measured(job, peaks, work, steps)
+    whole = median(each.whole for each in rounds)
     return {
         "batch": job.config.training.global_batch_size,
-        "bound_ms": bound,
+        "bound_ms": median(sum(each.bounds.values()) for each in rounds),
         "ms": whole,
-        "fraction": bound / whole,
+        "fraction": median(sum(each.bounds.values()) / each.whole for each in rounds),
+        "fraction_of_best": sum(work.bounds_ms(machine).values()) / whole,
         "goal": GOAL,
         "samples_per_s": 1000 * job.config.training.global_batch_size / whole,
-        "gflop_per_s": sum(flops.values()) * len(job.batches[0].labels) / whole / 1e6,
-        "parts": by_part,
+        "gflop_per_s": sum(work.flops.values()) / whole / 1e6,
+        "parts": {part: _part(part, rounds) for part in PARTS},
     }
 
 
-def bounds_ms(job: LiveJob, machine: dict[str, float]) -> dict[str, float]:
-    """The least milliseconds of each part that has a bound."""
-    rows, card = len(job.batches[0].labels), model_card(job.config.model, job.schema)
-    peak = _peak(machine, job.config) * 1e6
-    moved = table_bytes(job, job.batches[0])
-    bounds = {part: flops * rows / peak for part, flops in arch_flops(job.config).items()}
-    bounds |= {part: size / (machine["copy_gb_per_s"] * 1e6) for part, size in moved.items()}
+def _part(part: str, rounds: Sequence[Round]) -> dict[str, float | None]:
+    times = [each.parts.get(part, 0.0) for each in rounds]
+    bounds = [each.bounds.get(part, 0.0) for each in rounds]
+    fractions = [bound / ms for bound, ms in zip(bounds, times, strict=True) if ms]
+    return {"bound_ms": median(bounds), "ms": median(times), "fraction": median(fractions) if fractions else None}
+
+
+def step_work(job: LiveJob) -> Work:
+    """What a step of this job has to do at least."""
+    card, batch = model_card(job.config.model, job.schema), job.batches[0]
+    flops = {part: each * len(batch.labels) for part, each in arch_flops(job.config).items()}
     weights = 3 * 4 * card.dense_parameters  # gradients are read, weights read and written
-    return {**bounds, "dense_optimizer": weights / (machine["copy_gb_per_s"] * 1e6)}
+    moved = {**table_bytes(job, batch), "dense_optimizer": weights}
+    return Work(flops, moved, _gemm(job.config))
 
 
 def arch_flops(config: TrainConfig) -> dict[str, int]:
@@ -219,19 +207,22 @@ def table_bytes(job: LiveJob, batch: Batch) -> dict[str, int]:
     return {"lookup": rows + pooled, "table_backward": pooled + 2 * rows}
 
 
-def _measured(job: LiveJob, steps: int) -> tuple[float, dict[str, float]]:
-    """Medians of a whole step and of the parts of a cut one, in ms, the two kinds of step in turn."""
-    whole, cut = [], []
+def _measured(job: LiveJob, peaks: Mapping[str, Peak], work: Work, steps: int) -> list[Round]:
+    """A whole step, the parts of a cut one, and the peaks, in turn."""
+    rounds = []
     with quiet_torchrec():
         for step in range(steps + 3):
             batch = job.batches[step % len(job.batches)]
-            whole.append(job.live.whole_step_ms(batch))
-            cut.append(job.live.parts_ms(batch))
-    return median(whole[3:]), {part: median(each.get(part, 0.0) for each in cut[3:]) for part in PARTS}
+            whole, parts = job.live.whole_step_ms(batch), job.live.parts_ms(batch)
+            now = {name: peaks[name].rate(SHORT_S) for name in (work.gemm, "copy_gb_per_s")}
+            rounds.append(Round(whole, parts, work.bounds_ms(now)))
+    return rounds[3:]
 
 
 def print_step(name: str, found: dict[str, Any]) -> None:
-    reached = f"{found['fraction']:.0%} of the bound reached"
+    reached = (
+        f"{found['fraction']:.0%} of the bound reached ({found['fraction_of_best']:.0%} of that by the peaks above)"
+    )
     print(
         f"\n{name}, batch {found['batch']}: bound {found['bound_ms']:.1f} ms, measured {found['ms']:.1f} ms, {reached}"
     )

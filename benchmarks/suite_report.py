@@ -187,8 +187,9 @@ def _roofline(kept: Kept) -> Section | None:
         Prose(
             f"This machine's matrix products reach {machine['gemm_fp32_gflop_per_s']:,.0f} GFLOP/s in fp32 and"
             f" {machine['gemm_bf16_gflop_per_s']:,.1f} in bf16, a copy {machine['copy_gb_per_s']:.1f} GB/s. The bound of a"
-            " part is its arithmetic over the former, or its bytes over the latter; what has no bound (activations, copies,"
-            " Python) counts as loss. The same DLRM as above; the batch is halved where this machine would take too long."
+            " part is its arithmetic over the former, or its bytes over the latter, as both were measured in turn with the steps;"
+            " what has no bound (activations, copies, Python) counts as loss. Medians of quotients. The same DLRM as above; the"
+            " batch is halved where this machine would take too long."
         )
     ]
     for precision, step in result["steps"].items():
@@ -210,7 +211,8 @@ def _reached(step: Mapping[str, Any]) -> str:
             "no bound, for the model's own products run faster than the square ones that the peak was taken from;"
             f" {step['samples_per_s']:,.0f} samples/s"
         )
-    return f"{step['fraction']:.0%} of the bound reached; {_verdict(step['fraction'], step['goal'])}"
+    best = f"{step['fraction_of_best']:.0%} beside the peaks above"
+    return f"{step['fraction']:.0%} of the bound reached ({best}); {_verdict(step['fraction'], step['goal'])}"
 
 
 def _rows(kept: Kept) -> Section | None:
