@@ -7,6 +7,7 @@ every batch comes from the job's own reader.
 """
 
 import argparse
+import gc
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=0)
     asked, settings = parser.parse_known_args()
+    gc.freeze()  # what was imported stays, and is not searched for garbage: as the command line does it
     pace, config = Pace(), train_config(settings)
 
     def paced(*args: Any) -> Source:
