@@ -29,7 +29,7 @@ class Peak:
 
         The shortest, for a peak is what a machine does undisturbed.
         """
-        return self.work / best_ms(self.call, self.device, seconds) / 1e6
+        return self.work / _best_ms(self.call, self.device, seconds) / 1e6
 
 
 def machine_peaks(device: torch.device, sizes: tuple[int, ...] = SIZES) -> dict[str, Peak]:
@@ -67,7 +67,7 @@ def _copy(device: torch.device) -> Peak:
     return Peak(lambda: target.copy_(source), 2.0 * source.numel() * 4, device)
 
 
-def best_ms(call: Callable[[], Any], device: torch.device, seconds: float) -> float:
+def _best_ms(call: Callable[[], Any], device: torch.device, seconds: float) -> float:
     """The shortest of the calls that fit in the time, in ms; three at least, behind one that does not count."""
     marks, best, began = Marks(device), float("inf"), time.perf_counter()
     call()
