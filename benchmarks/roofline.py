@@ -145,18 +145,24 @@ def step_fractions(job: LiveJob, peaks: Mapping[str, Peak], machine: Mapping[str
 
     `fraction_of_best`: of the bound by `machine`, peaks of another time.
     """
-    work = step_work(job)
-    rounds = _measured(job, peaks, work, steps)
-    whole = median(each.whole for each in rounds)
+    work, batch = step_work(job), job.config.training.global_batch_size
+    found = medians(_measured(job, peaks, work, steps))
     return {
-        "batch": job.config.training.global_batch_size,
-        "bound_ms": median(sum(each.bounds.values()) for each in rounds),
-        "ms": whole,
-        "fraction": median(sum(each.bounds.values()) / each.whole for each in rounds),
-        "fraction_of_best": sum(work.bounds_ms(machine).values()) / whole,
+        **found,
+        "batch": batch,
+        "fraction_of_best": sum(work.bounds_ms(machine).values()) / found["ms"],
         "goal": GOAL,
-        "samples_per_s": 1000 * job.config.training.global_batch_size / whole,
-        "gflop_per_s": sum(work.flops.values()) / whole / 1e6,
+        "samples_per_s": 1000 * batch / found["ms"],
+        "gflop_per_s": sum(work.flops.values()) / found["ms"] / 1e6,
+    }
+
+
+def medians(rounds: Sequence[Round]) -> dict[str, Any]:
+    """Of the whole steps and of each part: the bound, the time, and the quotient of the two in the same round."""
+    return {
+        "bound_ms": median(sum(each.bounds.values()) for each in rounds),
+        "ms": median(each.whole for each in rounds),
+        "fraction": median(sum(each.bounds.values()) / each.whole for each in rounds),
         "parts": {part: _part(part, rounds) for part in PARTS},
     }
 

@@ -10,7 +10,7 @@ import torch
 from benchmarks import suite
 from benchmarks.live_job import LiveJob, live_job, train_config
 from benchmarks.peaks import machine_peaks
-from benchmarks.roofline import arch_flops, step_fractions, step_work, table_bytes
+from benchmarks.roofline import Round, arch_flops, medians, step_fractions, step_work, table_bytes
 from benchmarks.turns import Contestant, take_turns
 from benchmarks.walkthrough import _total
 from pipeline.ranks import Ranks, joined_ranks
@@ -71,6 +71,19 @@ def test_bounds_of_a_step_add_up_and_fractions_follow(run_on_ranks):
     for part, each in step["parts"].items():
         assert each["ms"] >= 0
         assert (each["bound_ms"] > 0) == (part in expected)
+
+
+def test_each_step_is_held_to_the_peaks_of_its_own_round():
+    rounds = [
+        Round(whole=10.0, parts={"lookup": 4.0}, bounds={"lookup": 1.0, "dense_forward": 4.0}),
+        Round(whole=20.0, parts={"lookup": 4.0}, bounds={"lookup": 3.0, "dense_forward": 13.0}),
+        Round(whole=40.0, parts={"lookup": 5.0}, bounds={"lookup": 2.0, "dense_forward": 6.0}),
+    ]
+    found = medians(rounds)
+    assert (found["bound_ms"], found["ms"]) == (8.0, 20.0)
+    assert found["fraction"] == 0.5  # of 0.5, 0.8 and 0.2; the medians' quotient is 0.4
+    assert found["parts"]["lookup"] == {"bound_ms": 2.0, "ms": 4.0, "fraction": 0.4}  # of 0.25, 0.75 and 0.4
+    assert found["parts"]["dense_forward"] == {"bound_ms": 6.0, "ms": 0.0, "fraction": None}
 
 
 def _bounds() -> dict:
