@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.autograd.function import once_differentiable
 
+from models.own_gradients import OwnGradient, differentiable_once
 from models.pair_products import gradient_of_products
 
 fx.wrap("compiled_pair_products")  # train pipelines trace the ranker, and take it as one step
@@ -21,10 +21,10 @@ fx.wrap("compiled_pair_products")  # train pipelines trace the ranker, and take 
 
 def compiled_pair_products(dense: Tensor, embedded: Tensor, pairs: Tensor, places: Tensor, dim: int) -> Tensor:
     """What `models.pair_products.trained_pair_products` gives, float32 [B, width + P]; compiled when it is first called."""
-    return CompiledPairProducts.apply(dense, embedded, pairs, places, dim)  # pyright: ignore[reportReturnType]
+    return CompiledPairProducts.apply(dense, embedded, pairs, places, dim)
 
 
-class CompiledPairProducts(torch.autograd.Function):
+class CompiledPairProducts(OwnGradient):
     """The products and their gradient, both read from the dense vectors and the embeddings where they lie."""
 
     @staticmethod
@@ -35,7 +35,7 @@ class CompiledPairProducts(torch.autograd.Function):
         return _compiled(_products)(dense, embedded, pairs // num_vectors, pairs % num_vectors, dim)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         dense, embedded, places = ctx.saved_tensors

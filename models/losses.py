@@ -5,6 +5,7 @@ global batch; weights do not change the divisor.
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +23,23 @@ class Loss(nn.Module):
         self._shift = math.log(config.negatives_kept or 1.0)
 
     def forward(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        return self.by_row(logits, labels, weights).mean()
+        weights = self._row_weights(labels, weights)
+        if weights is None:
+            return self._losses(logits, labels, "mean")  # with the mean in the loss, there is one step of autograd less
+        return (self._losses(logits, labels, "none") * weights).mean()
 
     def by_row(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """What each row adds, float32 [B], before the mean over rows."""
-        bounded = self.bounded(logits.float())
-        smoothing = self.config.label_smoothing
+        weights, losses = self._row_weights(labels, weights), self._losses(logits, labels, "none")
+        return losses if weights is None else losses * weights
+
+    def _losses(self, logits: Tensor, labels: Tensor, reduction: Literal["mean", "none"]) -> Tensor:
+        """The loss of each row without its weight, float32 [B], or their mean."""
+        bounded, smoothing = self.bounded(logits.float()), self.config.label_smoothing
         target = labels.lerp(torch.full_like(labels, 0.5), smoothing) if smoothing else labels
         if self.config.kind == "mse":
-            losses = (torch.sigmoid(bounded) - target).square()
-        else:
-            losses = nn.functional.binary_cross_entropy_with_logits(bounded, target, reduction="none")
-        return _weighted(losses, self._row_weights(labels, weights))
+            return nn.functional.mse_loss(torch.sigmoid(bounded), target, reduction=reduction)
+        return nn.functional.binary_cross_entropy_with_logits(bounded, target, reduction=reduction)
 
     def bounded(self, logits: Tensor) -> Tensor:
         """Logits whose probabilities keep `loss_threshold` away from 0 and 1; beyond it no gradient flows."""
@@ -55,10 +61,6 @@ class Loss(nn.Module):
             return own
         by_class = of_zero + (of_one - of_zero) * labels
         return by_class if own is None else by_class * own
-
-
-def _weighted(losses: Tensor, weights: Tensor | None) -> Tensor:
-    return losses if weights is None else losses * weights
 
 
 def _logit_bound(threshold: float) -> float | None:

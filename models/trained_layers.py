@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.autograd.function import once_differentiable
 
 from models.layer_products import input_gradient, layer_output, parameter_gradients
+from models.own_gradients import OwnGradient, differentiable_once
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
 
@@ -26,7 +26,7 @@ def trained_layers(x: Tensor, parameters: Sequence[Tensor | None], is_output: bo
     float32, or in autocast its type: as with autograd there, x and parameters are cast before the first product, and their
     gradients back to their own types behind the last.
     """
-    return Layers.apply(x, is_output, autocast_type(x), *parameters)  # pyright: ignore[reportReturnType]
+    return Layers.apply(x, is_output, autocast_type(x), *parameters)
 
 
 def autocast_type(x: Tensor) -> torch.dtype | None:
@@ -35,7 +35,7 @@ def autocast_type(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
 
-class Layers(torch.autograd.Function):
+class Layers(OwnGradient):
     """The layers' values and gradients, those of autograd's own operations; no node, and no copy, for each of them."""
 
     @staticmethod
@@ -53,22 +53,30 @@ class Layers(torch.autograd.Function):
         return x
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = gradients
         output, *kept = ctx.saved_tensors
         inputs, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]
         of_parameters: list[Tensor | None] = []
         if not ctx.is_output:
-            gradient = _through_relu(gradient, output, 0)
+            gradient = _through_relu(_bits(gradient), _bits(output), 0).view(gradient.dtype)
         for at in range(len(weights) - 1, -1, -1):
             of_parameters[:0] = parameter_gradients(gradient, inputs[at], weights[at], ctx.have_bias[at])
             if at == 0 and not ctx.needs_input_grad[0]:
                 break
             gradient = input_gradient(gradient, weights[at])
             if at:  # the input is what the layer before gave, behind its ReLU
-                _into_relu(gradient, inputs[at], 0, grad_input=gradient)
+                _into_relu(_bits(gradient), _bits(inputs[at]), 0, grad_input=_bits(gradient))
         found = [gradient if ctx.needs_input_grad[0] else None, *of_parameters]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
         return found[0], None, None, *found[1:]
+
+
+def _bits(values: Tensor) -> Tensor:
+    """bfloat16 as the whole numbers with its bits, which are above 0 where it is, and which the CPU compares without widening.
+
+    (But for a NaN with a negative sign: its gradient is 0 then, where the loss is NaN in any case.)
+    """
+    return values.view(torch.int16) if values.dtype == torch.bfloat16 and values.device.type == "cpu" else values

@@ -78,9 +78,8 @@ class OneHotBlock:
     layout: OneHotLayout
 
     def batches(self) -> Iterator[Batch]:
-        ids = torch.from_numpy(self.ids).flatten(1)
-        arrays = (torch.from_numpy(array) for array in (self.dense, self.labels, self.row_ids))
-        for dense, labels, row_ids, values in zip(*(array.unbind(0) for array in (*arrays, ids)), strict=True):
+        arrays = self.dense, self.labels, self.row_ids, self.ids.reshape(len(self.ids), -1)
+        for dense, labels, row_ids, values in zip(*map(_by_step, arrays), strict=True):
             yield Batch(dense, self.layout.with_values(values), labels, row_ids)
 
 
@@ -105,20 +104,24 @@ class JaggedBlock:
         offsets = np.zeros((num_steps, num_keys * batch_size + 1), np.int32)
         np.cumsum(self.lengths.reshape(num_steps, -1), axis=1, out=offsets[:, 1:])
         length_per_key, offset_per_key = self.lengths.sum(axis=2).tolist(), offsets[:, ::batch_size].tolist()
-        for step in range(num_steps):
+        arrays = self.lengths.reshape(num_steps, -1), offsets, self.dense, self.labels, self.row_ids
+        for step, (lengths, ends, dense, labels, row_ids) in enumerate(zip(*map(_by_step, arrays), strict=True)):
             sparse = KeyedJaggedTensor(
                 keys=self.keys,
                 values=torch.from_numpy(self.values[step]),
                 weights=None if self.weights is None else torch.from_numpy(self.weights[step]),
-                lengths=torch.from_numpy(self.lengths[step].reshape(-1)),
-                offsets=torch.from_numpy(offsets[step]),
+                lengths=lengths,
+                offsets=ends,
                 stride=batch_size,
                 length_per_key=length_per_key[step],
                 offset_per_key=offset_per_key[step],
             )
-            arrays = (torch.from_numpy(array[step]) for array in (self.dense, self.labels, self.row_ids))
-            dense, labels, row_ids = arrays
             yield Batch(dense, sparse, labels, row_ids)
+
+
+def _by_step(array: np.ndarray) -> tuple[torch.Tensor, ...]:
+    """A view of each step's part of [S, ...]."""
+    return torch.from_numpy(array).unbind(0)
 
 
 def empty_one_hot_block(

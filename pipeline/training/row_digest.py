@@ -50,7 +50,10 @@ class RowDigest:
             steps = max(1, _ROWS_AT_ONCE // len(row_ids))
             if self._kept.shape != (steps, len(row_ids)):
                 self._kept = row_ids.new_empty(steps, len(row_ids))
-        self._kept[self._num_kept] = row_ids
+        if row_ids.device.type == "cpu":
+            self._kept.numpy()[self._num_kept] = row_ids.numpy()  # a fraction of what an operation of torch takes
+        else:
+            self._kept[self._num_kept] = row_ids
         self._num_kept += 1
 
     def seen(self) -> RowsSeen:

@@ -18,6 +18,8 @@ class TrainAuc:
         self._device = device
         self._stream = StreamingAuc(bin_bits=BIN_BITS, device=device)
         self._kept = torch.empty(2, _ROWS_AT_ONCE, device=device)
+        # On the CPU they are written by way of numpy: a fraction of what operations of torch take.
+        self._here = self._kept.numpy() if device.type == "cpu" else None
         self._num_kept = 0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
@@ -29,7 +31,10 @@ class TrainAuc:
             self._stream.add(torch.sigmoid(logits.float()), labels)
             return
         where = slice(self._num_kept, self._num_kept + num_rows)
-        self._kept[0, where], self._kept[1, where] = logits, labels
+        if self._here is not None:
+            self._here[0, where], self._here[1, where] = logits.detach().float().numpy(), labels.numpy()
+        else:
+            self._kept[0, where], self._kept[1, where] = logits, labels
         self._num_kept += num_rows
 
     def take(self) -> dict[str, float]:
