@@ -77,13 +77,19 @@ def choose_plan(
     topology = live_topology(
         ranks.num_ranks, device=ranks.device.type, hbm_gib=settings.hbm_gib, ddr_gib=settings.ddr_gib
     )
+    batch_size = local_batch_size(global_batch_size, ranks.num_ranks)
     return make_plan(
         task,
         topology,
-        local_batch_size=local_batch_size(global_batch_size, ranks.num_ranks),
+        local_batch_size=batch_size,
         sharders=[EveryTypeSharder()],
         constraints=build_constraints(
-            settings, task, num_ranks=ranks.num_ranks, features=looked_up(task), device=ranks.device.type
+            settings,
+            task,
+            num_ranks=ranks.num_ranks,
+            features=looked_up(task),
+            device=ranks.device.type,
+            local_batch_size=batch_size,
         ),
         reservation=MemoryReservation(percentage=settings.reserved_fraction),
     )

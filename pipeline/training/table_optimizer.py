@@ -42,11 +42,17 @@ class TableOptimizer(torch.optim.Optimizer):
             for table in group["params"]:
                 gradient = table.grad
                 if gradient is not None:
-                    weights = table.float()  # the table itself where it is float32
-                    self._update(weights, gradient.float(), self.state.get(table, {}).get(self._keys[table]), group)
-                    if weights.dtype != table.dtype:
-                        table.copy_(weights)
+                    self._update_table(table, gradient, group)
         return loss
+
+    def _update_table(self, table: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        if self._algorithm == "sgd" and table.dtype == gradient.dtype == torch.float32:
+            table.add_(gradient, alpha=-group["lr"])  # as below, with less around it
+            return
+        weights = table.float()  # the table itself where it is float32
+        self._update(weights, gradient.float(), self.state.get(table, {}).get(self._keys[table]), group)
+        if weights.dtype != table.dtype:
+            table.copy_(weights)
 
     def _update(self, weights: Tensor, gradient: Tensor, accumulator: Tensor | None, group: dict[str, Any]) -> None:
         if accumulator is None:

@@ -28,14 +28,13 @@ from torch.autograd.function import once_differentiable
 
 from sharding_plans.applying.held_bytes import table_kernels
 from sharding_plans.applying.single_ids import are_single, look_up_single
+from sharding_plans.planning.one_rank import FEW_VALUES
 
 _ARGUMENTS = ("indices", "offsets", "per_sample_weights", "feature_requires_grad", "batch_size_per_feature_per_rank")
 """Of the module's `forward`, in their order."""
 _pause_resources = getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
 """OpenMP's, of the library that torch computes with; none where that knows OpenMP before 5.0 alone."""
 _SOFTLY = 1
-_FEWEST_VALUES = 2**20
-"""Values that a batch looks up (ids times widths) from which on it pays to wake other threads, which takes a millisecond."""
 
 
 def update_tables_by_all_threads(sharded: nn.Module) -> None:
@@ -56,7 +55,7 @@ def _pooled(kernel: Any, forward: Callable[..., Tensor], *args: Any, **kwargs: A
     indices, offsets, weights = given["indices"], given["offsets"], given.get("per_sample_weights")
     if torch.get_num_threads() == 1:
         return forward(*args, **kwargs)
-    if len(indices) * kernel.total_D < _FEWEST_VALUES * len(kernel.feature_table_map):
+    if len(indices) * kernel.total_D < FEW_VALUES * len(kernel.feature_table_map):
         return _updated_by_one_thread(forward(*args, **kwargs))
     if not _is_known(kernel, given):
         return forward(*args, **kwargs)

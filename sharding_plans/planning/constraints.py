@@ -12,6 +12,7 @@ from sharding_plans.config import PlanConfig, TableConstraint
 from sharding_plans.guards.empty_shards import leaves_a_rank_empty
 from sharding_plans.guards.guards import changed_by
 from sharding_plans.guards.plan_checks import table_collections
+from sharding_plans.planning.one_rank import are_small, faster_types
 from sharding_plans.types import SPLITS_ROWS
 
 
@@ -22,19 +23,22 @@ def build_constraints(
     num_ranks: int,
     features: Iterable[SparseFeature] = (),
     device: str = "cpu",
+    local_batch_size: int = 0,
 ) -> dict[str, ParameterConstraints]:
     """Constraints for every table of the module, by name.
 
     Attach the fused optimizer first: sharding types under which it would be another algorithm leave the search, and asking
-    for one of them raises PlanError. One rank has nothing to split: there the search is table-wise or data-parallel; and a
-    table with too few rows for all CPU ranks is not split by rows. Unless the user asks for it by the table's name.
-    `features` give the pooling factors that the estimates need (1.0 otherwise). Raises ConfigError for a pattern that
-    matches no table.
+    for one of them raises PlanError. One rank has nothing to split: there tables are table-wise, or data-parallel where all
+    are small for a batch of `local_batch_size` rows; and a table with too few rows for all CPU ranks is not split by rows.
+    Unless the user asks for it by the table's name. `features` give the pooling factors that the estimates need (1.0
+    otherwise). Raises ConfigError for a pattern that matches no table.
     """
     tables = {table.name: table for _, ebc in table_collections(module) for table in ebc.embedding_bag_configs()}
     config.check_tables(list(tables))
     excluded = changed_by(module)
     pooling = {feature.name: feature.pooling_factor for feature in features}
+    is_open = device == "cpu" and not any(config.asks_for(table) for table in tables)
+    all_are_small = is_open and are_small(tables.values(), pooling, local_batch_size)
     constraints = {}
     for table, described in tables.items():
         wanted = config.constraint_of(table)
@@ -42,9 +46,8 @@ def build_constraints(
         types = _allowed_types(table, wanted, asked, excluded)
         if not asked:
             types = _sensible_types(types, described.num_embeddings, num_ranks, device)
-        if num_ranks == 1 and not asked and not wanted.compute_kernels and described.embedding_dim % 4 == 0:
-            # The fused kernels update what a batch touches; a table held whole is updated whole, to the same weights.
-            types = ["table_wise"] if "table_wise" in types else types
+        if num_ranks == 1 and not asked and not wanted.compute_kernels:
+            types = faster_types(types, described, all_are_small=all_are_small)
         constraints[table] = ParameterConstraints(
             sharding_types=types,
             compute_kernels=list(wanted.compute_kernels) if wanted.compute_kernels else None,

@@ -28,7 +28,7 @@ OPTIMIZERS = {
 
 @pytest.fixture
 def two_threads(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(table_updates, "_FEWEST_VALUES", 1)
+    monkeypatch.setattr(table_updates, "FEW_VALUES", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -150,7 +150,7 @@ def test_clipped_gradients_and_half_precision_are_left_to_fbgemm(
 
 
 def test_a_small_update_is_one_threads(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_updates, "_FEWEST_VALUES", 10**9)
+    monkeypatch.setattr(table_updates, "FEW_VALUES", 10**9)
     made = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
     train(made, is_weighted=False)
     changes, set_num_threads = [], torch.set_num_threads
