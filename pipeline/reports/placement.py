@@ -43,8 +43,13 @@ def placements(options: "Iterable[ShardingOption]", num_ranks: int) -> list[Plac
 
 
 def plan_blocks(plan: Sequence[Placement]) -> list[Block]:
-    """Prose, figures and a table that show a plan: memory and time per rank, who holds what, each table's place."""
+    """Prose, figures and a table that show a plan: memory and time per rank, who holds what, each table's place.
+
+    No figures for one rank, which holds everything: the table says it all.
+    """
     num_ranks = len(plan[0].bytes_per_rank)
+    if num_ranks == 1:
+        return [_sentence(plan, num_ranks), _placement_table(plan)]
     shown = _weightiest(plan)
     memory = _per_rank_figure("memory", "Estimated memory", {item.table: item.bytes_per_rank for item in plan}, shown)
     time = _per_rank_figure("time", "Estimated time per step", {item.table: item.ms_per_rank for item in plan}, shown)
@@ -84,10 +89,14 @@ def _sentence(plan: Sequence[Placement], num_ranks: int) -> Prose:
     for item in plan:
         kinds[item.sharding_type] = kinds.get(item.sharding_type, 0) + 1
     chosen = ", ".join(f"{count} `{kind}`" for kind, count in sorted(kinds.items(), key=lambda kind: -kind[1]))
+    if num_ranks == 1:
+        scale, unit = _unit(held[0], "memory")
+        loads = f"It holds {held[0] / scale:.3g} {unit} and works {spent[0]:.3g} ms per step"
+    else:
+        loads = f"The fullest rank holds {_spread(held)}, the slowest works {_spread(spent)}"
     return Prose(
-        f"{len(plan)} tables on {num_ranks} rank{'s' if num_ranks > 1 else ''}: {chosen}. The fullest rank holds"
-        f" {_spread(held)}, the slowest works {_spread(spent)}. Memory and time are TorchRec's estimates, not measurements;"
-        " the time adds up computing and communication as if nothing overlapped."
+        f"{len(plan)} tables on {num_ranks} rank{'s' if num_ranks > 1 else ''}: {chosen}. {loads}. Memory and time are TorchRec's"
+        " estimates, not measurements; the time adds up computing and communication as if nothing overlapped."
     )
 
 

@@ -21,6 +21,7 @@ from sharding_plans.applying.agreement import check_same_plan, fail_together
 from sharding_plans.applying.alone import NotWrapped, SharderAlone
 from sharding_plans.applying.initial_weights import uniform_shard, uniform_table
 from sharding_plans.applying.table_updates import update_tables_by_all_threads
+from sharding_plans.applying.whole_tables import look_up_whole_tables_directly
 from sharding_plans.guards.guards import check_plan
 from sharding_plans.machines.topology import launched_ranks_per_host
 from sharding_plans.planning.quiet import quiet_torchrec
@@ -55,6 +56,7 @@ def shard(module: nn.Module, plan: ShardingPlan, device: torch.device, *, seed: 
         sharded = _sharded(module, plan, device)
     _initialise(sharded, configs, seed)
     update_tables_by_all_threads(sharded)
+    look_up_whole_tables_directly(sharded)
     return sharded
 
 

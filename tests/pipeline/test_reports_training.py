@@ -161,6 +161,12 @@ def test_plan_is_told_by_rank_and_table():
     assert table.rows[1][5:7] == ["1", 1.0]
 
 
+def test_plan_of_one_rank_has_its_loads_in_words_and_no_figures_by_rank():
+    prose, table = plan_blocks([placement("big", (3.0 * 2**20,)), placement("small", (2.0**20,))])
+    assert "2 tables on 1 rank: 2 `table_wise`. It holds 4 MiB and works" in prose.text
+    assert [row[6] for row in table.rows] == [3.0, 1.0]
+
+
 def test_many_tables_share_one_grey_part():
     series = {f"C{i}": [float(i), 1.0] for i in range(1, 5)}
     shown = with_rest_added_up(series, ["C4", "C3"])
