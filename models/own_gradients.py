@@ -20,7 +20,9 @@ class OwnGradient(torch.autograd.Function):
 
     @classmethod
     def apply(cls, *args: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().apply(*args) if _is_transformed() else super(torch.autograd.Function, cls).apply(*args)
+        if _is_transformed():
+            return super().apply(*args)
+        return super(torch.autograd.Function, cls).apply(*args)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -114,11 +114,11 @@ class RandomRows:
         """All draws of each bag in ascending order, and which of them are there for the first time; both [n, draws]."""
         drawn = np.empty((self._tables[feature].num_lookups, *bases.shape), ids_dtype(self.schema))
         num_draws = None if self._config.fixed_num_lookups else self._num_draws(bases, feature).astype(drawn.dtype)
-        for draw, ids in enumerate(drawn):
-            ids[:] = self._draws.ids(row_ids, bases, feature, draw)
+        for draw in range(len(drawn)):
+            drawn[draw] = self._draws.ids(row_ids, bases, feature, draw)
             if draw and num_draws is not None:
                 # A repetition of the first id stands for a draw that is not made: it goes the way of the duplicates.
-                ids ^= (ids ^ drawn[0]) & -(num_draws <= draw).astype(drawn.dtype)
+                drawn[draw] ^= (drawn[draw] ^ drawn[0]) & -(num_draws <= draw).astype(drawn.dtype)
         drawn[:, row_ids < 0] = 0
         bags = np.ascontiguousarray(drawn.reshape(len(drawn), -1).T)
         bags.sort(axis=1)

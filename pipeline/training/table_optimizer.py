@@ -45,7 +45,7 @@ class TableOptimizer(torch.optim.Optimizer):
                     self._update_table(table, gradient, group)
         return loss
 
-    def _update_table(self, table: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update_table(self, table: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         if self._algorithm == "sgd" and table.dtype == gradient.dtype == torch.float32:
             table.add_(gradient, alpha=-group["lr"])  # as below, with less around it
             return
