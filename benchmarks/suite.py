@@ -67,7 +67,6 @@ PARTS = {
         short="--points 3 --steps 8",
         quick="--quick --steps 3 --axes batch --no-projection",
     ),
-    # From a million rows on memory has reached its level; at 100,000 it is on its way there.
     # At a million rows memory has reached its level; in `--short`, from 100,000 on, it is still on its way there.
     "rows": Part(script="rows", settings="--rows 1000000", short="--rounds 1", quick="--rows 5000 --rounds 1"),
     "auc": Part(
