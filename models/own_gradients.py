@@ -1,7 +1,7 @@
 """Functions of autograd with gradients by hand, called with as little around them as there can be: small steps are made of calls.
 
 torch looks into every argument for what its functional transforms (vmap, grad) may have left there, and switches gradients off
-for a backward pass in which they are off. Together some 20 microseconds of Python for each function and step.
+for a backward pass in which they are off. Together some 10 microseconds of Python for each function and step.
 """
 
 from collections.abc import Callable

@@ -37,8 +37,7 @@ def build_constraints(
     config.check_tables(list(tables))
     excluded = changed_by(module)
     pooling = {feature.name: feature.pooling_factor for feature in features}
-    is_open = device == "cpu" and not any(config.asks_for(table) for table in tables)
-    all_are_small = is_open and are_small(tables.values(), pooling, local_batch_size)
+    all_are_small = device == "cpu" and not config.tables and are_small(tables.values(), pooling, local_batch_size)
     constraints = {}
     for table, described in tables.items():
         wanted = config.constraint_of(table)

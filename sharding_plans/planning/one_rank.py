@@ -1,4 +1,4 @@
-"""Which sharding type is the faster one on a CPU rank that is alone; the weights are the same under either.
+"""Which sharding type is the faster one on a CPU rank that is alone; weights differ in last bits at most.
 
 FBGEMM's fused kernels (table-wise) sort the ids of a batch by the rows that they hit, and update those. A table held whole
 (data-parallel) is updated whole. Where a batch looks up more ids than the tables have rows, the second is less work. For all of
@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig
 
 FEW_VALUES = 2**20
-"""Values that a batch looks up (ids times widths) up to which one thread is enough; fused tables are updated by several then."""
+"""Values that a batch looks up (ids times widths) up to which one thread updates fused tables; from there on several do."""
 
 
 def are_small(tables: Collection[EmbeddingBagConfig], pooling_factors: Mapping[str, float], batch_size: int) -> bool:
