@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from sharding_plans.applying.held_bytes import table_kernels
-from sharding_plans.applying.single_ids import are_single, look_up_single
+from sharding_plans.applying.single_ids import are_single, is_worth_adding, look_up_single, trained_single
 from sharding_plans.planning.one_rank import FEW_VALUES
 
 _ARGUMENTS = ("indices", "offsets", "per_sample_weights", "feature_requires_grad", "batch_size_per_feature_per_rank")
@@ -53,6 +53,8 @@ def _pooled(kernel: Any, forward: Callable[..., Tensor], *args: Any, **kwargs: A
     """The pooled embeddings that `forward` gives, with another backward pass where that is worth it."""
     given: dict[str, Any] = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
     indices, offsets, weights = given["indices"], given["offsets"], given.get("per_sample_weights")
+    if is_worth_adding(kernel, indices) and _is_known(kernel, given) and are_single(kernel, indices, offsets, weights):
+        return trained_single(kernel, indices, offsets)
     if torch.get_num_threads() == 1:
         return forward(*args, **kwargs)
     if len(indices) * kernel.total_D < FEW_VALUES * len(kernel.feature_table_map):

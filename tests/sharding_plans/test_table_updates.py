@@ -1,4 +1,4 @@
-"""Tables that several threads update between them are updated as by FBGEMM's own backward pass, to the bit."""
+"""Tables are updated as by FBGEMM's own backward pass: to the bit, or but for last bits where SGD takes them as one table."""
 
 from threading import current_thread
 from typing import Any
@@ -14,7 +14,7 @@ from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
 )
 from torch import Tensor
 
-from sharding_plans.applying import table_updates
+from sharding_plans.applying import single_ids, table_updates
 
 ROWS, WIDTHS, TABLES = (50, 7, 300, 20, 1000), (8, 4, 16, 8, 12), (0, 1, 1, 2, 3, 4, 4)
 """The last: the table of each feature, two of them shared."""
@@ -116,6 +116,57 @@ def test_single_ids_of_tables_as_wide_are_looked_up_as_fbgemm_does(
     assert len(looked_up) == 2 * STEPS
     for of_shared, of_whole in zip(*(each.split_embedding_weights() for each in pair), strict=True):
         assert torch.equal(of_shared, of_whole)
+
+
+@pytest.fixture
+def as_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few ids as those of a test are worth it, in tables of so few columns."""
+    monkeypatch.setattr(single_ids, "_FEWEST", 0)
+    monkeypatch.setattr(f"{__name__}.WIDTHS", (16,) * len(WIDTHS))
+
+
+@pytest.mark.usefixtures("as_one_table")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("pooling", [PoolingMode.SUM, PoolingMode.MEAN])
+def test_single_ids_updated_as_one_table_are_updated_as_fbgemm_does(
+    pooling: PoolingMode, threads: int, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(table_updates, "_update", lambda *given: pytest.fail("table by table"))
+    added, trained_single = [], table_updates.trained_single
+    monkeypatch.setattr(table_updates, "trained_single", lambda *given: added.append(1) or trained_single(*given))
+    pair = [kernel(EmbOptimType.EXACT_SGD, pooling, is_shared=shared) for shared in (True, False)]
+    generator = torch.Generator().manual_seed(4)
+    for rate in (0.1, 0.7):
+        indices = torch.cat([torch.randint(0, ROWS[t], (BATCH,), generator=generator) for t in TABLES])  # many twice
+        indices[5] = ROWS[0]  # no such row: the first is taken
+        gradient = torch.randn(sum(pair[0].dims[t] for t in TABLES), BATCH, generator=generator).t()
+        for each in pair:
+            each.set_learning_rate(rate)
+            each(indices.clone(), torch.arange(len(indices) + 1)).backward(gradient)
+    assert len(added) == 2
+    for of_shared, of_whole in zip(*(each.split_embedding_weights() for each in pair), strict=True):
+        torch.testing.assert_close(of_shared, of_whole, rtol=1e-5, atol=1e-5)  # up to 64 gradients of a row, in float32
+
+
+@pytest.mark.usefixtures("as_one_table")
+def test_what_sgd_does_not_add_to_single_rows_is_left_to_fbgemm(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_updates, "trained_single", lambda *given: pytest.fail("added"))
+    several = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
+    train(several, is_weighted=False)
+    indices = torch.cat([torch.arange(7) for _ in TABLES])
+    with_state = kernel(EmbOptimType.EXACT_ROWWISE_ADAGRAD, PoolingMode.SUM, is_shared=True, eps=1e-3)
+    clipped = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True, gradient_clipping=True, max_gradient=1e-3)
+    monkeypatch.setattr(f"{__name__}.WIDTHS", (8,) * len(WIDTHS))
+    narrow = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
+    for each in (with_state, clipped, narrow):
+        each(indices, torch.arange(len(indices) + 1)).sum().backward()
+    monkeypatch.setattr(single_ids, "_MOST", len(indices) - 1)
+    monkeypatch.setattr(f"{__name__}.WIDTHS", (16,) * len(WIDTHS))
+    many = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
+    many(indices, torch.arange(len(indices) + 1)).sum().backward()
 
 
 def test_a_learning_rate_that_is_set_later_counts(two_threads: None) -> None:
