@@ -17,6 +17,7 @@ from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfi
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.table_optimizer import TableOptimizer
 from sharding_plans.applying.apply import TrainedParameters, table_configs, trained_parameters
+from sharding_plans.applying.whole_tables import kept_in
 from sharding_plans.guards.guards import check_fused_optimizer
 from sharding_plans.tables.fused_algorithms import ALGORITHMS, CPU_ALGORITHMS
 
@@ -118,7 +119,8 @@ class ShardedOptimizer(CombinedOptimizer):
     ) -> None:
         super().__init__(list(parts))
         self._num_sparse_parts, self._clip, self.average = num_sparse_parts, clip, average
-        self._with_gradients = [weight for part in parts[1:] for weight in part.params.values()]
+        weights: list[Any] = [weight for part in parts[1:] for weight in part.params.values()]
+        self._with_gradients = kept_in(weights)
         self._rates_of_kernels: list[float] = []
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sharding_plans.applying.whole_tables import kept_in
+
 
 class TableOptimizer(torch.optim.Optimizer):
     """SGD, Adagrad or row-wise Adagrad on whole tables, step for step what FBGEMM's fused kernels do to shards.
@@ -27,6 +29,7 @@ class TableOptimizer(torch.optim.Optimizer):
     ) -> None:
         super().__init__(list(tables.values()), {"lr": lr, "eps": eps})
         self._algorithm = algorithm
+        self._by_sgd = kept_in(tables.values()) if algorithm == "sgd" else None
         self._keys = {table: f"{name}.momentum1" for name, table in tables.items()}
         if algorithm == "sgd":
             return
@@ -39,7 +42,7 @@ class TableOptimizer(torch.optim.Optimizer):
         """Update every table that has a gradient; the loss, where a closure computes it."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            for table in group["params"]:
+            for table in self._by_sgd or group["params"]:
                 gradient = table.grad
                 if gradient is not None:
                     self._update_table(table, gradient, group)

@@ -1,11 +1,12 @@
-"""Tables held whole on the CPU are looked up by FBGEMM's operator alone: at small batches what stands around it takes as long.
+"""Tables held whole: on the CPU they are looked up by FBGEMM's operator alone, and a kernel's updated as the one that they are.
 
-FBGEMM's module works out at every lookup what batches of several sizes would need, and asks itself for a dozen values that
-never change. The operator and the values are fbgemm-gpu 1.8.0's own and private: a test holds the lookups and their gradients
-to those of the module.
+At small batches what stands around lookups and updates takes as long as they do. FBGEMM's module works out at every lookup what
+batches of several sizes would need, and asks itself for a dozen values that never change; TorchRec's tables make a view of their
+gradient whenever it is asked for. The operator and the values are fbgemm-gpu 1.8.0's own and private: a test holds the lookups
+and their gradients to those of the module.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -50,6 +51,21 @@ def look_up_directly(kernel: DenseTableBatchedEmbeddingBagsCodegen) -> None:
     given = {name: getattr(kernel, name) for name in _FIXED} | _OF_SEVERAL_SIZES
     operator: Any = torch.ops.fbgemm.dense_embedding_codegen_lookup_function.default
     kernel.forward = partial(_pooled, kernel, kernel.forward, partial(operator, **given))
+
+
+def kept_in(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """The parameters that hold these: a kernel's, once, where all of its tables are among them, and otherwise they themselves.
+
+    TorchRec's tables are slices of their kernel's parameter, which they keep as a private attribute; a test fails without it.
+    """
+    holders: dict[int, tuple[nn.Parameter, list[nn.Parameter]]] = {}
+    for each in weights:
+        holder = getattr(each, "_original_tensor", each)
+        holders.setdefault(id(holder), (holder, []))[1].append(each)
+    found: list[nn.Parameter] = []
+    for holder, held in holders.values():
+        found += [holder] if sum(each.numel() for each in held) == holder.numel() else held
+    return found
 
 
 def _pooled(

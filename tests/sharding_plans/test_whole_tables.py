@@ -7,7 +7,9 @@ import torch
 from fbgemm_gpu.split_table_batched_embeddings_ops_common import PoolingMode
 from fbgemm_gpu.split_table_batched_embeddings_ops_training import DenseTableBatchedEmbeddingBagsCodegen
 from torch import Tensor
+from torchrec.distributed.composable.table_batched_embedding_slice import TableBatchedEmbeddingSlice
 
+from pipeline.training.table_optimizer import TableOptimizer
 from sharding_plans.applying import whole_tables
 
 SPECS, TABLES = [(50, 8), (7, 2), (300, 6)], [0, 1, 1, 2]
@@ -66,3 +68,29 @@ def test_the_module_itself_is_asked_for_what_the_operator_is_not_given() -> None
     ids, ends = bags(torch.int64)
     made(ids, ends, batch_size_per_feature_per_rank=[[BATCH]] * len(TABLES))
     assert asked[0][1] == {"batch_size_per_feature_per_rank": [[BATCH]] * len(TABLES)}
+
+
+def tables_of(holder: torch.nn.Parameter) -> list[TableBatchedEmbeddingSlice]:
+    """Two tables of 3 x 2 and 2 x 2, as TorchRec keeps them in one parameter of 10 values."""
+    return [TableBatchedEmbeddingSlice(holder, 0, 6, 3, 2), TableBatchedEmbeddingSlice(holder, 6, 10, 2, 2)]
+
+
+def test_all_tables_of_a_kernel_are_kept_in_its_parameter_and_some_of_them_in_themselves() -> None:
+    holder, alone = torch.nn.Parameter(torch.zeros(10)), torch.nn.Parameter(torch.zeros(3))
+    first, second = tables_of(holder)
+    assert [id(each) for each in whole_tables.kept_in([first, alone, second])] == [id(holder), id(alone)]
+    assert [id(each) for each in whole_tables.kept_in([second, alone])] == [id(second), id(alone)]
+
+
+@pytest.mark.parametrize("num_trained", [1, 2])
+def test_sgd_moves_the_tables_it_is_given_and_no_others(num_trained: int) -> None:
+    holder = torch.nn.Parameter(torch.arange(10.0))
+    tables = tables_of(holder)[:num_trained]
+    optimizer = TableOptimizer({f"t{at}": table for at, table in enumerate(tables)}, "sgd", lr=0.5, eps=1.0)
+    for _ in range(2):
+        (holder * holder.detach()).sum().backward()
+        optimizer.step()
+        holder.grad = None
+    num_moved = sum(table.numel() for table in tables)
+    assert holder.tolist() == [value * 0.25 if at < num_moved else value for at, value in enumerate(range(10))]
+    assert tables[0].tolist() == holder[:6].view(3, 2).tolist()
