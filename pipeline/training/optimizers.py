@@ -120,7 +120,7 @@ class ShardedOptimizer(CombinedOptimizer):
         super().__init__(list(parts))
         self._num_sparse_parts, self._clip, self.average = num_sparse_parts, clip, average
         weights: list[Any] = [weight for part in parts[1:] for weight in part.params.values()]
-        self._with_gradients = kept_in(weights)
+        self._with_gradients = [holder for holder, _ in kept_in(weights)]
         self._rates_of_kernels: list[float] = []
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -53,8 +53,9 @@ def look_up_directly(kernel: DenseTableBatchedEmbeddingBagsCodegen) -> None:
     kernel.forward = partial(_pooled, kernel, kernel.forward, partial(operator, **given))
 
 
-def kept_in(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """The parameters that hold these: a kernel's, once, where all of its tables are among them, and otherwise they themselves.
+def kept_in(weights: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, list[nn.Parameter]]]:
+    """The parameters that hold these, each with those that it holds: a kernel's where all of its tables are among them, and
+    otherwise they themselves.
 
     TorchRec's tables are slices of their kernel's parameter, which they keep as a private attribute; a test fails without it.
     """
@@ -62,9 +63,10 @@ def kept_in(weights: Iterable[nn.Parameter]) -> list[nn.Parameter]:
     for each in weights:
         holder = getattr(each, "_original_tensor", each)
         holders.setdefault(id(holder), (holder, []))[1].append(each)
-    found: list[nn.Parameter] = []
+    found: list[tuple[nn.Parameter, list[nn.Parameter]]] = []
     for holder, held in holders.values():
-        found += [holder] if sum(each.numel() for each in held) == holder.numel() else held
+        is_all = sum(each.numel() for each in held) == holder.numel()
+        found += [(holder, held)] if is_all else [(each, [each]) for each in held]
     return found
 
 

@@ -70,27 +70,50 @@ def test_the_module_itself_is_asked_for_what_the_operator_is_not_given() -> None
     assert asked[0][1] == {"batch_size_per_feature_per_rank": [[BATCH]] * len(TABLES)}
 
 
-def tables_of(holder: torch.nn.Parameter) -> list[TableBatchedEmbeddingSlice]:
-    """Two tables of 3 x 2 and 2 x 2, as TorchRec keeps them in one parameter of 10 values."""
-    return [TableBatchedEmbeddingSlice(holder, 0, 6, 3, 2), TableBatchedEmbeddingSlice(holder, 6, 10, 2, 2)]
+def tables_of(holder: torch.nn.Parameter, width: int = 2) -> list[TableBatchedEmbeddingSlice]:
+    """Two tables of 6 and 4 values, as TorchRec keeps them in one parameter."""
+    return [
+        TableBatchedEmbeddingSlice(holder, 0, 6, 6 // width, width),
+        TableBatchedEmbeddingSlice(holder, 6, 10, 4 // width, width),
+    ]
 
 
 def test_all_tables_of_a_kernel_are_kept_in_its_parameter_and_some_of_them_in_themselves() -> None:
     holder, alone = torch.nn.Parameter(torch.zeros(10)), torch.nn.Parameter(torch.zeros(3))
     first, second = tables_of(holder)
-    assert [id(each) for each in whole_tables.kept_in([first, alone, second])] == [id(holder), id(alone)]
-    assert [id(each) for each in whole_tables.kept_in([second, alone])] == [id(second), id(alone)]
+    assert found_in([first, alone, second]) == [(id(holder), [id(first), id(second)]), (id(alone), [id(alone)])]
+    assert found_in([second, alone]) == [(id(second), [id(second)]), (id(alone), [id(alone)])]
 
 
-@pytest.mark.parametrize("num_trained", [1, 2])
-def test_sgd_moves_the_tables_it_is_given_and_no_others(num_trained: int) -> None:
+def found_in(weights: list[torch.nn.Parameter]) -> list[tuple[int, list[int]]]:
+    return [(id(holder), [id(each) for each in held]) for holder, held in whole_tables.kept_in(weights)]
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "adagrad", "row_wise_adagrad"])
+@pytest.mark.parametrize(("num_trained", "width"), [(1, 2), (2, 2), (2, 1)])
+def test_tables_of_one_kernel_move_and_remember_as_tables_alone_do(
+    algorithm: Any, num_trained: int, width: int
+) -> None:
     holder = torch.nn.Parameter(torch.arange(10.0))
-    tables = tables_of(holder)[:num_trained]
-    optimizer = TableOptimizer({f"t{at}": table for at, table in enumerate(tables)}, "sgd", lr=0.5, eps=1.0)
+    tables = tables_of(holder, width)[:num_trained]
+    alone = [torch.nn.Parameter(table.detach().clone().as_subclass(Tensor)) for table in tables]
+    ours, theirs = (
+        TableOptimizer(
+            {f"t{at}": table for at, table in enumerate(some)}, algorithm, lr=0.5, eps=1.0, initial_accumulator=0.25
+        )
+        for some in (tables, alone)
+    )
     for _ in range(2):
         (holder * holder.detach()).sum().backward()
-        optimizer.step()
+        for table, single in zip(tables, alone, strict=True):
+            single.grad = table.grad.clone()
+        ours.step()
+        theirs.step()
         holder.grad = None
-    num_moved = sum(table.numel() for table in tables)
-    assert holder.tolist() == [value * 0.25 if at < num_moved else value for at, value in enumerate(range(10))]
-    assert tables[0].tolist() == holder[:6].view(3, 2).tolist()
+    for table, single in zip(tables, alone, strict=True):
+        assert table.tolist() == single.tolist()
+        assert len(ours.state[table]) == (0 if algorithm == "sgd" else 1)
+        for kept, expected in zip(ours.state[table].values(), theirs.state[single].values(), strict=True):
+            assert torch.equal(kept, expected)
+    assert holder[5] < 5.0
+    assert holder[6:].tolist() == ([6.0, 7.0, 8.0, 9.0] if num_trained == 1 else alone[1].flatten().tolist())
