@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sharding_plans.applying.whole_tables import kept_in
 
 _MOST_TOGETHER = 2**20
-"""Values of tables that are updated in one go: of larger ones the calls are no matter, but what lies between them takes memory."""
+"""Values of tables that are updated in one go: of larger ones the calls are no matter, but the memory that each takes is."""
 
 
 @dataclass(frozen=True)
