@@ -11,7 +11,7 @@ _LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Names of glibc's mallopt(3) as numbers, from <malloc.h>."""
 _NEVER = 2**31 - 1
-_CREEP = 1.02
+_CREEP = 1.01
 """How far a process may grow before what it has freed goes back."""
 
 
