@@ -163,10 +163,14 @@ def test_what_sgd_does_not_add_to_single_rows_is_left_to_fbgemm(
     narrow = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
     for each in (with_state, clipped, narrow):
         each(indices, torch.arange(len(indices) + 1)).sum().backward()
-    monkeypatch.setattr(single_ids, "_MOST", len(indices) - 1)
     monkeypatch.setattr(f"{__name__}.WIDTHS", (16,) * len(WIDTHS))
-    many = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
-    many(indices, torch.arange(len(indices) + 1)).sum().backward()
+    plain = kernel(EmbOptimType.EXACT_SGD, PoolingMode.SUM, is_shared=True)
+    with pytest.raises(pytest.fail.Exception, match="added"):  # but for what the others have, it would be
+        plain(indices, torch.arange(len(indices) + 1))
+    monkeypatch.setattr(single_ids, "_MOST", len(indices) - 1)
+    before = plain.weights_host.detach().clone()
+    plain(indices, torch.arange(len(indices) + 1)).sum().backward()
+    assert not torch.equal(plain.weights_host, before)
 
 
 def test_a_learning_rate_that_is_set_later_counts(two_threads: None) -> None:
