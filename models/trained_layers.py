@@ -3,14 +3,15 @@
 Legend: B batch rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from models.layer_products import input_gradient, layer_output, parameter_gradients
+from models.layer_products import input_gradient, is_one_product, layer_output, weight_gradient
 from models.own_gradients import OwnGradient, differentiable_once
+from models.sgd_in_backward import sgd_of
 
 fx.wrap("trained_layers")  # train pipelines trace the ranker, and take it as one step
 
@@ -24,7 +25,8 @@ def trained_layers(x: Tensor, parameters: Sequence[Tensor | None], is_output: bo
     `is_output`: no last ReLU.
 
     float32, or in autocast its type: as with autograd there, x and parameters are cast before the first product, and their
-    gradients back to their own types behind the last.
+    gradients back to their own types behind the last. Where plain SGD updates them inside the backward pass
+    (`models.sgd_in_backward`), parameters get no gradients.
     """
     return Layers.apply(x, is_output, autocast_type(x), *parameters)
 
@@ -40,7 +42,9 @@ class Layers(OwnGradient):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, is_output: bool, dtype: torch.dtype | None, *parameters: Any) -> Tensor:
-        ctx.types = None
+        ctx.types, ctx.sgd, ctx.parameters = None, sgd_of(parameters[0]), parameters
+        if ctx.sgd is not None:
+            ctx.sgd.count_use(parameters)
         if dtype is not None:
             ctx.types = [None if each is None else each.dtype for each in (x, *parameters)]
             x, parameters = x.to(dtype), tuple(each if each is None else each.to(dtype) for each in parameters)
@@ -55,23 +59,45 @@ class Layers(OwnGradient):
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gradient,) = gradients
+        (of_input,) = gradients
         output, *kept = ctx.saved_tensors
         inputs, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]
-        of_parameters: list[Tensor | None] = []
         if not ctx.is_output:
-            gradient = _through_relu(_bits(gradient), _bits(output), 0).view(gradient.dtype)
+            of_input = _through_relu(_bits(of_input), _bits(output), 0).view(of_input.dtype)
+        update, of_parameters = _update(ctx, inputs), []
         for at in range(len(weights) - 1, -1, -1):
-            of_parameters[:0] = parameter_gradients(gradient, inputs[at], weights[at], ctx.have_bias[at])
-            if at == 0 and not ctx.needs_input_grad[0]:
-                break
-            gradient = input_gradient(gradient, weights[at])
-            if at:  # the input is what the layer before gave, behind its ReLU
-                _into_relu(_bits(gradient), _bits(inputs[at]), 0, grad_input=_bits(gradient))
-        found = [gradient if ctx.needs_input_grad[0] else None, *of_parameters]
+            gradient, x, weight = of_input, inputs[at], weights[at]
+            of_bias = gradient.sum(0) if ctx.have_bias[at] else None  # now, while the gradient is still in the cache
+            of_weight = weight_gradient(gradient, x, weight) if update is None else None
+            if at or ctx.needs_input_grad[0]:
+                of_input = input_gradient(gradient, weight)
+            if at:  # x is what the layer before gave, behind its ReLU
+                _into_relu(_bits(of_input), _bits(x), 0, grad_input=_bits(of_input))
+            if update is not None:
+                of_bias = update(2 * at, gradient, x, of_bias)
+            of_parameters[:0] = of_weight, of_bias
+        found = [of_input if ctx.needs_input_grad[0] else None, *of_parameters]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
         return found[0], None, None, *found[1:]
+
+
+def _update(ctx: Any, inputs: list[Tensor]) -> Callable[[int, Tensor, Tensor, Tensor | None], None] | None:
+    """Where plain SGD updates each weight by the product that gives its gradient: how it does.
+
+    From a weight's place among the parameters, its layer's gradient and x, and the gradient of its bias, if it has one.
+    """
+    sgd, parameters = ctx.sgd, ctx.parameters
+    if sgd is None or not all(map(is_one_product, inputs, parameters[::2])) or not sgd.updates(parameters):
+        return None
+    factor = -sgd.rate()
+
+    def update(at: int, gradient: Tensor, x: Tensor, of_bias: Tensor | None) -> None:
+        parameters[at].addmm_(gradient.t(), x, alpha=factor)
+        if of_bias is not None:
+            parameters[at + 1].add_(of_bias, alpha=factor)
+
+    return update
 
 
 def _bits(values: Tensor) -> Tensor:

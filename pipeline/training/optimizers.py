@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from fbgemm_gpu.split_table_batched_embeddings_ops_training import WeightDecayMode
 from torch import Tensor, nn
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
@@ -13,6 +14,7 @@ from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer
 from torchrec.distributed import DistributedModelParallel
 from torchrec.optim.keyed import CombinedOptimizer, KeyedOptimizer, KeyedOptimizerWrapper
 
+from models.sgd_in_backward import SgdInBackward
 from pipeline.optimizer_config import DenseOptimizerConfig, SparseOptimizerConfig
 from pipeline.training.averaging import WeightAverage
 from pipeline.training.table_optimizer import TableOptimizer
@@ -96,6 +98,7 @@ def build_optimizer(
         num_sparse_parts=len(parts) - bool(parameters.dense),
         clip=_clip(parameters, dense),
         average=None if dense.ema_decay is None else WeightAverage(parameters.dense, dense.ema_decay),
+        in_backward=_sgd_in_backward(parts[-1], dense) if parameters.dense else None,
     )
     for group in optimizer.sparse_groups:
         if group["lr"]:  # frozen tables have 0
@@ -116,8 +119,10 @@ class ShardedOptimizer(CombinedOptimizer):
         num_sparse_parts: int,
         clip: Callable[[], None] = lambda: None,
         average: WeightAverage | None = None,
+        in_backward: SgdInBackward | None = None,
     ) -> None:
         super().__init__(list(parts))
+        self._in_backward = in_backward
         self._num_sparse_parts, self._clip, self.average = num_sparse_parts, clip, average
         weights: list[Any] = [weight for part in parts[1:] for weight in part.params.values()]
         self._with_gradients = [holder for holder, _ in kept_in(weights)]
@@ -127,6 +132,8 @@ class ShardedOptimizer(CombinedOptimizer):
         """Drop the gradients, and hand the learning rates on to the fused kernels where they have changed."""
         for weight in self._with_gradients:
             weight.grad = None
+        if self._in_backward is not None:
+            self._in_backward.begin_step()
         self._hand_on_rates()
 
     @without_hooks
@@ -143,9 +150,10 @@ class ShardedOptimizer(CombinedOptimizer):
         self._hand_on_rates()
 
     def step_dense(self) -> None:
-        """The second half of `step`: the dense part."""
+        """The second half of `step`: the dense part, or what of it the backward pass has not updated."""
         for _, part in self.optimizers[self._num_sparse_parts :]:
-            part.step()
+            if self._in_backward is None or any(weight.grad is not None for weight in part.params.values()):
+                part.step()
         if self.average is not None:
             self.average.update()
 
@@ -261,6 +269,19 @@ def _dense(parameters: list[nn.Parameter], config: DenseOptimizerConfig) -> torc
         )
     adam = torch.optim.Adam if config.algorithm == "adam" else torch.optim.AdamW
     return adam(parameters, lr=lr, eps=config.eps, betas=config.betas, weight_decay=decay, fused=fused)
+
+
+def _sgd_in_backward(dense: KeyedOptimizer, config: DenseOptimizerConfig) -> SgdInBackward | None:
+    """Plain SGD inside the layers' backward pass, at the rate of the optimizer `dense`: of a CPU rank that is alone, for several
+    ranks add up their gradients first. None where the optimizer is another, or must see all gradients to clip them."""
+    is_plain = config.algorithm == "sgd" and not (config.momentum or config.weight_decay)
+    is_clipped = config.clip_norm is not None or config.clip_value is not None
+    weights: list[Any] = list(dense.params.values())
+    is_here = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+    if not is_plain or is_clipped or not is_here or dist.get_world_size() > 1:
+        return None
+    (group,) = dense.param_groups
+    return SgdInBackward(weights, lambda: group["lr"])
 
 
 def _initialise_state(keyed: KeyedOptimizer) -> None:

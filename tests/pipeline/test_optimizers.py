@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,73 @@ def test_state_exists_from_the_start_and_has_not_counted_a_step(run_on_ranks: Ca
 
     assert before == 0.0
     assert after < 1e-7
+
+
+SGD = DenseOptimizerConfig(algorithm="sgd", lr=0.5)
+NOT_IN_BACKWARD = {
+    "momentum": replace(SGD, momentum=0.5),
+    "decay": replace(SGD, weight_decay=0.1),
+    "norm": replace(SGD, clip_norm=1.0),
+    "value": replace(SGD, clip_value=1.0),
+    "adagrad": replace(SGD, algorithm="adagrad"),
+}
+
+
+def gradients_after_backward(dense: DenseOptimizerConfig) -> tuple[int, float]:
+    """How many dense weights wait for the optimizer behind a backward pass; the change of the largest in a step."""
+    model, optimizer = sharded_dlrm(("table_wise",) * 4, SparseOptimizerConfig(), dense)
+    weights = [weight for name, weight in model.named_parameters() if "embedding_bags" not in name]
+    before = [weight.detach().clone() for weight in weights]
+    values, ids, labels = slice_of_step(0, dist.get_rank(), dist.get_world_size())
+    optimizer.zero_grad()
+    nn.functional.binary_cross_entropy_with_logits(model(values, ids), labels).backward()
+    waiting = sum(weight.grad is not None for weight in weights)
+    optimizer.step()
+    return waiting, max((now - then).abs().max().item() for now, then in zip(weights, before, strict=True))
+
+
+def waiting_by_settings() -> dict[str, tuple[int, float]]:
+    return {name: gradients_after_backward(dense) for name, dense in {"plain": SGD, **NOT_IN_BACKWARD}.items()}
+
+
+def test_plain_sgd_of_a_lone_rank_updates_weights_in_the_backward_pass_and_nothing_else_does(
+    run_on_ranks: Callable[..., list[Any]],
+) -> None:
+    (alone,) = run_on_ranks(1, waiting_by_settings)
+    (first, _) = run_on_ranks(2, gradients_after_backward, SGD)
+
+    waiting, change = alone.pop("plain")
+    assert waiting == 0
+    assert change > 0
+    num_weights = first[0]
+    assert num_weights > 0
+    assert {name: found for name, (found, _) in alone.items()} == dict.fromkeys(NOT_IN_BACKWARD, num_weights)
+
+
+def rates_and_averages() -> tuple[float, float, float]:
+    """How far a step moves the first weight, and at half the rate; and how far its average is behind then."""
+    model, optimizer = sharded_dlrm(("table_wise",) * 4, SparseOptimizerConfig(), replace(SGD, ema_decay=0.5))
+    twin, at_half = sharded_dlrm(("table_wise",) * 4, SparseOptimizerConfig(), SGD)
+    for group in at_half.dense_groups:
+        group["lr"] *= 0.5
+    weights, of_twin = ([w for n, w in each.named_parameters() if "embedding_bags" not in n] for each in (model, twin))
+    first = weights[0].detach().clone()
+    train(model, optimizer, range(1))
+    train(twin, at_half, range(1))
+    moved, half, now = (weights[0] - first).norm(), (of_twin[0] - first).norm(), weights[0].detach().clone()
+    with optimizer.averaged():
+        behind = (weights[0] - now).norm()
+    return moved.item(), half.item(), behind.item()
+
+
+def test_updates_in_the_backward_pass_take_the_steps_rate_and_averages_follow_them(
+    run_on_ranks: Callable[..., list[Any]],
+) -> None:
+    ((moved, half, behind),) = run_on_ranks(1, rates_and_averages)
+
+    assert moved > 0
+    assert half == pytest.approx(moved / 2, rel=1e-4)
+    assert behind == pytest.approx(moved * 2 / 11, rel=1e-4)  # the first average keeps 2 parts of 11
 
 
 def accumulators(types: tuple[str, ...]) -> dict[str, set[float]]:
