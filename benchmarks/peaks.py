@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from models.layer_products import input_gradient, weight_gradient
+from models.layer_products import input_gradient, parameter_gradients
 from pipeline.measuring.marks import Marks
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -56,7 +56,7 @@ def _products(size: int, dtype: torch.dtype, device: torch.device) -> list[Peak]
     out = torch.empty(size, size, device=device, dtype=dtype)
     pairs = ((left, right), (left, right.t()), (left.t(), right))
     ways: list[Callable[[], Any]] = [partial(torch.mm, *pair, out=out) for pair in pairs]
-    ways += [partial(input_gradient, left, right), partial(weight_gradient, left, right, left)]
+    ways += [partial(input_gradient, left, right), partial(parameter_gradients, left, right, left, has_bias=False)]
     return [Peak(way, 2.0 * size**3, device) for way in ways]
 
 

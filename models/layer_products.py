@@ -52,15 +52,21 @@ def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
     return gradient.mm(functional.pad(weight, (0, missing)))[:, :-missing]
 
 
-def weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """gradient^T x, [O, I], from gradient [B, O] and x [B, I]; of the weight its shape is taken."""
+def parameter_gradients(gradient: Tensor, x: Tensor, weight: Tensor, has_bias: bool) -> tuple[Tensor, Tensor | None]:
+    """gradient^T x, [O, I] from gradient [B, O] and x [B, I], and the sum of the gradient's rows, [O], if there is a bias.
+
+    The sum comes first: the gradient was just computed, and is still in the cache.
+    """
+    of_bias = gradient.sum(0) if has_bias else None
     if not _is_faster_backward(gradient, weight.numel()):
-        return x.t().mm(gradient).t().contiguous() if _is_narrow(x, gradient) else gradient.t().mm(x)
-    if min(weight.shape) >= _WIDE:
-        return _onednn_gradients(gradient.to_mkldnn(), x.to_mkldnn(), weight, False)[0].to_dense()
-    if x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
-        return _onednn(x.t(), gradient.t(), None, "none", [], "").t().contiguous()
-    return _onednn(gradient.t(), x.t(), None, "none", [], "")
+        of_weight = x.t().mm(gradient).t().contiguous() if _is_narrow(x, gradient) else gradient.t().mm(x)
+    elif min(weight.shape) >= _WIDE:
+        of_weight = _onednn_gradients(gradient.to_mkldnn(), x.to_mkldnn(), weight, False)[0].to_dense()
+    elif x.shape[1] < gradient.shape[1]:  # the first factor is copied: the narrower one
+        of_weight = _onednn(x.t(), gradient.t(), None, "none", [], "").t().contiguous()
+    else:
+        of_weight = _onednn(gradient.t(), x.t(), None, "none", [], "")
+    return of_weight, of_bias
 
 
 def is_one_product(x: Tensor, weight: Tensor) -> bool:

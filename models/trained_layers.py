@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from models.layer_products import input_gradient, is_one_product, layer_output, weight_gradient
+from models.layer_products import input_gradient, is_one_product, layer_output, parameter_gradients
 from models.own_gradients import OwnGradient, differentiable_once
 from models.sgd_in_backward import sgd_of
 
@@ -67,35 +67,35 @@ class Layers(OwnGradient):
         update, of_parameters = _update(ctx, inputs), []
         for at in range(len(weights) - 1, -1, -1):
             gradient, x, weight = of_input, inputs[at], weights[at]
-            of_bias = gradient.sum(0) if ctx.have_bias[at] else None  # now, while the gradient is still in the cache
-            of_weight = weight_gradient(gradient, x, weight) if update is None else None
+            if update is None:
+                of_parameters[:0] = parameter_gradients(gradient, x, weight, ctx.have_bias[at])
             if at or ctx.needs_input_grad[0]:
                 of_input = input_gradient(gradient, weight)
             if at:  # x is what the layer before gave, behind its ReLU
                 _into_relu(_bits(of_input), _bits(x), 0, grad_input=_bits(of_input))
             if update is not None:
-                of_bias = update(2 * at, gradient, x, of_bias)
-            of_parameters[:0] = of_weight, of_bias
-        found = [of_input if ctx.needs_input_grad[0] else None, *of_parameters]
+                update(2 * at, gradient, x)
+        found = [of_input if ctx.needs_input_grad[0] else None, *(of_parameters or [None] * len(ctx.parameters))]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
         return found[0], None, None, *found[1:]
 
 
-def _update(ctx: Any, inputs: list[Tensor]) -> Callable[[int, Tensor, Tensor, Tensor | None], None] | None:
-    """Where plain SGD updates each weight by the product that gives its gradient: how it does.
+def _update(ctx: Any, inputs: list[Tensor]) -> Callable[[int, Tensor, Tensor], None] | None:
+    """Where plain SGD updates each weight by the product that gives its gradient: how, from its place among the parameters.
 
-    From a weight's place among the parameters, its layer's gradient and x, and the gradient of its bias, if it has one.
+    The other arguments are its layer's gradient, [B, O], and x, [B, I]; the gradient's rows are summed up into the bias.
     """
     sgd, parameters = ctx.sgd, ctx.parameters
     if sgd is None or not all(map(is_one_product, inputs, parameters[::2])) or not sgd.updates(parameters):
         return None
-    factor = -sgd.rate()
+    factor, ones = -sgd.rate(), sgd.ones(len(inputs[0]))
 
-    def update(at: int, gradient: Tensor, x: Tensor, of_bias: Tensor | None) -> None:
-        parameters[at].addmm_(gradient.t(), x, alpha=factor)
-        if of_bias is not None:
-            parameters[at + 1].add_(of_bias, alpha=factor)
+    def update(at: int, gradient: Tensor, x: Tensor) -> None:
+        weight, bias = parameters[at : at + 2]
+        weight.addmm_(gradient.t(), x, alpha=factor)
+        if bias is not None:
+            bias.addmv_(gradient.t(), ones, alpha=factor)
 
     return update
 

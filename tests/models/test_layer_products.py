@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from models import layer_products
-from models.layer_products import input_gradient, layer_output, weight_gradient
+from models.layer_products import input_gradient, layer_output, parameter_gradients
 from models.mlp import MLP
 
 SHAPES = [(64, 48, 80), (64, 80, 48), (33, 13, 512), (128, 13, 512), (50, 415, 32), (33, 415, 400)]
@@ -35,7 +35,11 @@ def test_products_are_exact_up_to_rounding(rows: int, ins: int, outs: int, dtype
     _assert_close(layer_output(x, weight, bias, with_relu=False), exact)
     _assert_close(layer_output(x, weight, bias, with_relu=True), exact.relu())
     _assert_close(input_gradient(gradient, weight), gradient.double() @ weight.double())
-    _assert_close(weight_gradient(gradient, x, weight), gradient.double().t() @ x.double())
+    of_weight, of_bias = parameter_gradients(gradient, x, weight, has_bias=True)
+    _assert_close(of_weight, gradient.double().t() @ x.double())
+    assert of_bias is not None
+    _assert_close(of_bias, gradient.double().sum(0))
+    assert parameter_gradients(gradient, x, weight, has_bias=False)[1] is None
 
 
 def _assert_close(found: Tensor, exact: Tensor) -> None:
@@ -79,5 +83,5 @@ def test_gradients_of_narrow_layers_are_taken_transposed(rows: int, ins: int, ou
     x, gradient = numbers(rows, ins, dtype=torch.float32), numbers(rows, outs, dtype=torch.float32)
 
     assert layer_products._is_narrow(x, gradient) == is_narrow
-    of_weight = weight_gradient(gradient, x, numbers(outs, ins, dtype=torch.float32))
+    of_weight, _ = parameter_gradients(gradient, x, numbers(outs, ins, dtype=torch.float32), has_bias=False)
     assert of_weight.is_contiguous()
