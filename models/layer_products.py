@@ -8,6 +8,7 @@ in any case, asked directly on the way forward.
 Legend: B batch rows, I and O features that go into a layer and come out.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -69,9 +70,24 @@ def parameter_gradients(gradient: Tensor, x: Tensor, weight: Tensor, has_bias: b
     return of_weight, of_bias
 
 
-def is_one_product(x: Tensor, weight: Tensor) -> bool:
-    """Whether a layer's weight may be updated by the very product that gives its gradient, and that takes no longer."""
-    return weight.dtype == x.dtype == torch.float32 and not _is_faster_backward(x, weight.numel())
+def is_small_product(x: Tensor, weight: Tensor) -> bool:
+    """Whether x [B, I] and a layer's weight are float32 and their products small: MKL's, whatever the processor."""
+    return weight.dtype == x.dtype == torch.float32 and x.shape[0] * weight.numel() < _LARGE
+
+
+def add_parameter_gradients(weight: Tensor, bias: Tensor | None, gradient: Tensor, x: Tensor, factor: float) -> None:
+    """weight += factor gradient^T x, and bias += factor sum of the gradient's rows, in place; of small products."""
+    if _is_narrow(x, gradient):
+        weight.add_(x.t().mm(gradient).t(), alpha=factor)
+    else:
+        weight.addmm_(gradient.t(), x, alpha=factor)
+    if bias is not None:
+        bias.addmv_(gradient.t(), _ones(gradient.shape[0]), alpha=factor)
+
+
+@lru_cache(maxsize=8)
+def _ones(num_rows: int) -> Tensor:
+    return torch.ones(num_rows)
 
 
 def _is_faster(rows: Tensor, num_weights: int) -> bool:

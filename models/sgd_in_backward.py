@@ -6,7 +6,6 @@ to read again, and a step of 128 rows has little else to do than to hand such te
 
 from collections.abc import Callable, Iterable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 
@@ -19,7 +18,6 @@ class SgdInBackward:
 
     def __init__(self, weights: Iterable[nn.Parameter], rate: Callable[[], float]) -> None:
         self.rate = rate
-        self._ones = torch.ones(0)
         self._uses: dict[int, int] = {}
         for weight in weights:
             self._uses[id(weight)] = 0
@@ -34,12 +32,6 @@ class SgdInBackward:
         for weight in weights:
             if id(weight) in self._uses:
                 self._uses[id(weight)] += 1
-
-    def ones(self, num_rows: int) -> Tensor:
-        """Ones, float32 [num_rows]: a product with them sums up rows."""
-        if len(self._ones) != num_rows:
-            self._ones = torch.ones(num_rows)
-        return self._ones
 
     def updates(self, weights: Sequence[Tensor | None]) -> bool:
         """Whether these are updated here: each known, and used once in this step. (None is no weight.)"""

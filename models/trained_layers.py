@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from models.layer_products import input_gradient, is_one_product, layer_output, parameter_gradients
+from models.layer_products import (
+    add_parameter_gradients,
+    input_gradient,
+    is_small_product,
+    layer_output,
+    parameter_gradients,
+)
 from models.own_gradients import OwnGradient, differentiable_once
 from models.sgd_in_backward import sgd_of
 
@@ -82,20 +88,18 @@ class Layers(OwnGradient):
 
 
 def _update(ctx: Any, inputs: list[Tensor]) -> Callable[[int, Tensor, Tensor], None] | None:
-    """Where plain SGD updates each weight by the product that gives its gradient: how, from its place among the parameters.
+    """Where plain SGD updates the parameters here: how, from the place of a weight among them, its layer's gradient and x.
 
-    The other arguments are its layer's gradient, [B, O], and x, [B, I]; the gradient's rows are summed up into the bias.
+    Only if all products are small: a gradient of its own is no matter beside large ones.
     """
     sgd, parameters = ctx.sgd, ctx.parameters
-    if sgd is None or not all(map(is_one_product, inputs, parameters[::2])) or not sgd.updates(parameters):
+    if sgd is None or not all(map(is_small_product, inputs, parameters[::2])) or not sgd.updates(parameters):
         return None
-    factor, ones = -sgd.rate(), sgd.ones(len(inputs[0]))
+    factor = -sgd.rate()
 
     def update(at: int, gradient: Tensor, x: Tensor) -> None:
         weight, bias = parameters[at : at + 2]
-        weight.addmm_(gradient.t(), x, alpha=factor)
-        if bias is not None:
-            bias.addmv_(gradient.t(), ones, alpha=factor)
+        add_parameter_gradients(weight, bias, gradient, x, factor)
 
     return update
 

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from models import layer_products
-from models.layer_products import input_gradient, layer_output, parameter_gradients
+from models.layer_products import (
+    add_parameter_gradients,
+    input_gradient,
+    is_small_product,
+    layer_output,
+    parameter_gradients,
+)
 from models.mlp import MLP
 
 SHAPES = [(64, 48, 80), (64, 80, 48), (33, 13, 512), (128, 13, 512), (50, 415, 32), (33, 415, 400)]
@@ -40,6 +46,30 @@ def test_products_are_exact_up_to_rounding(rows: int, ins: int, outs: int, dtype
     assert of_bias is not None
     _assert_close(of_bias, gradient.double().sum(0))
     assert parameter_gradients(gradient, x, weight, has_bias=False)[1] is None
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize(("rows", "ins", "outs"), SHAPES)
+def test_gradients_are_added_in_place(rows: int, ins: int, outs: int, has_bias: bool) -> None:
+    x, weight, bias, gradient = (
+        numbers(*shape, dtype=torch.float32) for shape in ((rows, ins), (outs, ins), (outs,), (rows, outs))
+    )
+    of_weight, of_bias = gradient.double().t() @ x.double(), gradient.double().sum(0)
+    expected = weight.double() - 0.25 * of_weight, bias.double() - 0.25 * of_bias if has_bias else bias.double()
+
+    add_parameter_gradients(weight, bias if has_bias else None, gradient, x, -0.25)
+
+    _assert_close(weight, expected[0])
+    _assert_close(bias, expected[1])
+
+
+def test_large_products_and_other_types_get_gradients_of_their_own() -> None:
+    weight = torch.zeros(512, 512)
+
+    assert is_small_product(torch.zeros(127, 512), weight)
+    assert not is_small_product(torch.zeros(128, 512), weight)
+    assert not is_small_product(torch.zeros(2, 512).bfloat16(), weight)
+    assert not is_small_product(torch.zeros(2, 512), weight.double())
 
 
 def _assert_close(found: Tensor, exact: Tensor) -> None:
