@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.mlp import MLP
 from models.sgd_in_backward import SgdInBackward
@@ -76,6 +77,17 @@ def test_what_a_step_uses_twice_is_left_to_the_optimizer() -> None:
 
     assert updated_in_backward(model, twice) == [False] * NUM_STEPS
     assert_trained_as_by_torch(model, twin, twice)
+
+
+@pytest.mark.parametrize("num_slices", [1, 2])
+def test_slices_that_are_computed_again_in_the_backward_pass_are_left_to_the_optimizer(num_slices: int) -> None:
+    def in_slices(model: MLP, x: Tensor) -> Tensor:
+        return torch.cat([checkpoint(model, rows, use_reentrant=False) for rows in x.chunk(num_slices)])  # pyright: ignore[reportArgumentType]
+
+    model, twin = mlp((32, 6)), mlp((32, 6))
+
+    assert updated_in_backward(model, in_slices) == [False] * NUM_STEPS
+    assert_trained_as_by_torch(model, twin, in_slices)
 
 
 def test_bfloat16_is_left_to_the_optimizer() -> None:
