@@ -3,7 +3,7 @@
 Legend: B batch rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,38 +70,32 @@ class Layers(OwnGradient):
         inputs, weights = kept[: len(kept) // 2], kept[len(kept) // 2 :]
         if not ctx.is_output:
             of_input = _through_relu(_bits(of_input), _bits(output), 0).view(of_input.dtype)
-        update, of_parameters = _update(ctx, inputs), []
+        factor, of_parameters = _factor_of_sgd(ctx, inputs), []
         for at in range(len(weights) - 1, -1, -1):
             gradient, x, weight = of_input, inputs[at], weights[at]
-            if update is None:
+            if factor is None:
                 of_parameters[:0] = parameter_gradients(gradient, x, weight, ctx.have_bias[at])
             if at or ctx.needs_input_grad[0]:
                 of_input = input_gradient(gradient, weight)
             if at:  # x is what the layer before gave, behind its ReLU
                 _into_relu(_bits(of_input), _bits(x), 0, grad_input=_bits(of_input))
-            if update is not None:
-                update(2 * at, gradient, x)
+            if factor is not None:  # only now, for the products before are those of the weights as they were
+                add_parameter_gradients(ctx.parameters[2 * at], ctx.parameters[2 * at + 1], gradient, x, factor)
         found = [of_input if ctx.needs_input_grad[0] else None, *(of_parameters or [None] * len(ctx.parameters))]
         if ctx.types is not None:
             found = [each if each is None else each.to(dtype) for each, dtype in zip(found, ctx.types, strict=True)]
         return found[0], None, None, *found[1:]
 
 
-def _update(ctx: Any, inputs: list[Tensor]) -> Callable[[int, Tensor, Tensor], None] | None:
-    """Where plain SGD updates the parameters here: how, from the place of a weight among them, its layer's gradient and x.
+def _factor_of_sgd(ctx: Any, inputs: list[Tensor]) -> float | None:
+    """What gradients are multiplied by where plain SGD adds them to the parameters here; None where it does not.
 
     Only if all products are small: a gradient of its own is no matter beside large ones.
     """
     sgd, parameters = ctx.sgd, ctx.parameters
     if sgd is None or not all(map(is_small_product, inputs, parameters[::2])) or not sgd.updates(parameters):
         return None
-    factor = -sgd.rate()
-
-    def update(at: int, gradient: Tensor, x: Tensor) -> None:
-        weight, bias = parameters[at : at + 2]
-        add_parameter_gradients(weight, bias, gradient, x, factor)
-
-    return update
+    return -sgd.rate()
 
 
 def _bits(values: Tensor) -> Tensor:
